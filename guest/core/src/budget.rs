@@ -1,0 +1,122 @@
+//! The arithmetic of one thread's budget.
+
+use crate::percent::percent_of;
+use crate::threshold::{PercentSet, Thresholds};
+
+/// What one thread has consumed, in tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Usage {
+    /// Prompt tokens, summed over all requests.
+    pub prompt_tokens: u64,
+    /// Completion tokens, summed over all requests.
+    pub completion_tokens: u64,
+    /// Prompt and completion tokens together; may pass `max_tokens`.
+    pub total_tokens: u64,
+    /// Tokens left, 0 once the limit is reached or passed.
+    pub remaining: u64,
+    /// The thread's limit.
+    pub max_tokens: u64,
+    /// How many times consumption was recorded.
+    pub request_count: u64,
+}
+
+/// A limit, what was used of it, and which thresholds that has crossed. Counters saturate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    max_tokens: u64,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    request_count: u64,
+    triggered: PercentSet,
+}
+
+impl Budget {
+    /// Nothing used yet of `max_tokens`.
+    #[must_use]
+    pub fn new(max_tokens: u64) -> Self {
+        Self {
+            max_tokens,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            request_count: 0,
+            triggered: PercentSet::EMPTY,
+        }
+    }
+
+    /// Prompt and completion tokens together.
+    #[must_use]
+    pub fn total_tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+
+    /// Tokens left before the limit, never below 0.
+    #[must_use]
+    pub fn remaining(&self) -> u64 {
+        self.max_tokens.saturating_sub(self.total_tokens())
+    }
+
+    /// Whether the total has reached the limit; a limit of 0 is reached from the start.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.total_tokens() >= self.max_tokens
+    }
+
+    /// Whether total + estimate stays within the limit, computed without overflow.
+    #[must_use]
+    pub fn can_consume(&self, estimated_tokens: u64) -> bool {
+        self.max_tokens.checked_sub(self.total_tokens()).is_some_and(|left| estimated_tokens <= left)
+    }
+
+    /// `total / max * 100`, 0 when the limit is 0.
+    #[must_use]
+    pub fn percent_used(&self) -> f64 {
+        percent_of(self.total_tokens(), self.max_tokens)
+    }
+
+    /// The thresholds crossed so far.
+    #[must_use]
+    pub fn triggered(&self) -> PercentSet {
+        self.triggered
+    }
+
+    /// Every counter at once.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        Usage {
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.completion_tokens,
+            total_tokens: self.total_tokens(),
+            remaining: self.remaining(),
+            max_tokens: self.max_tokens,
+            request_count: self.request_count,
+        }
+    }
+
+    /// Add what one request used, overshoot included.
+    pub fn record(&mut self, prompt_tokens: u64, completion_tokens: u64) {
+        self.prompt_tokens = self.prompt_tokens.saturating_add(prompt_tokens);
+        self.completion_tokens = self.completion_tokens.saturating_add(completion_tokens);
+        self.request_count = self.request_count.saturating_add(1);
+    }
+
+    /// Mark and return the thresholds that are reached and were not marked before.
+    pub fn cross(&mut self, thresholds: &Thresholds) -> PercentSet {
+        let mut crossed = PercentSet::EMPTY;
+        // Ascending: when one is not reached, those above it are not either.
+        for percent in thresholds.percents().without(self.triggered).iter() {
+            if !self.reaches(percent) {
+                break;
+            }
+            crossed.insert(percent);
+        }
+        self.triggered = self.triggered.union(crossed);
+        crossed
+    }
+
+    /// Exact, where the reference compares rounded percentages: 29 of 100 reaches 29 %.
+    fn reaches(&self, percent: u32) -> bool {
+        self.max_tokens > 0
+            && u128::from(self.total_tokens()) * 100 >= u128::from(percent) * u128::from(self.max_tokens)
+    }
+}

@@ -1,0 +1,240 @@
+//! Threads by id, in logarithmic time whatever the ids are.
+//!
+//! Ids come from outside and there is no entropy inside to seed a hash table with, so chosen ids
+//! must not be able to pile up in one place. Threads are therefore kept in order: by a hash of the
+//! id, a number that lies beside the pointer and is compared without following it, and by the id
+//! itself where hashes are equal. The order is cut into pages, so that inserting moves little, and
+//! nothing is ever rehashed, so that no call takes the blame for the growth of all.
+
+use crate::registry::ThreadBudget;
+use alloc::collections::TryReserveError;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+/// Entries a page holds before it is split in two. Small pages move less on insertion, large ones
+/// make a shorter list of pages; 64 measured best between a thousand and a million threads.
+const PAGE: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// In order.
+    pages: Vec<Page>,
+    len: usize,
+}
+
+/// A run of the order, never empty.
+#[derive(Debug)]
+struct Page {
+    /// The hash of the first entry, here so that a search reads no more than the list of pages.
+    first: u32,
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    hash: u32,
+    thread: ThreadBudget,
+}
+
+impl Entry {
+    fn compare(&self, hash: u32, id: &str) -> Ordering {
+        self.hash.cmp(&hash).then_with(|| self.thread.thread_id().cmp(id))
+    }
+}
+
+impl Page {
+    fn compare(&self, hash: u32, id: &str) -> Ordering {
+        match (self.first.cmp(&hash), self.entries.first()) {
+            (Ordering::Equal, Some(entry)) => entry.compare(hash, id),
+            (order, _) => order,
+        }
+    }
+}
+
+impl Index {
+    pub(crate) const fn new() -> Self {
+        Self { pages: Vec::new(), len: 0 }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<&ThreadBudget> {
+        let (page, Ok(at)) = self.find(hash(id), id) else { return None };
+        Some(&self.pages[page].entries[at].thread)
+    }
+
+    /// Make room in the list of pages, the one allocation here that has no small bound.
+    pub(crate) fn reserve(&mut self) -> Result<(), TryReserveError> {
+        self.pages.try_reserve(1)
+    }
+
+    /// Add a thread whose id is not in the index yet.
+    pub(crate) fn insert(&mut self, thread: ThreadBudget) {
+        let hash = hash(thread.thread_id());
+        let (page, Ok(at) | Err(at)) = self.find(hash, thread.thread_id());
+        let entry = Entry { hash, thread };
+        self.len += 1;
+        let Some(Page { first, entries }) = self.pages.get_mut(page) else {
+            self.pages.push(Page { first: hash, entries: vec![entry] });
+            return;
+        };
+        *first = hash.min(*first);
+        entries.insert(at, entry);
+        if entries.len() > PAGE {
+            let entries = entries.split_off(PAGE / 2);
+            self.pages.insert(page + 1, Page { first: entries[0].hash, entries });
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> Option<ThreadBudget> {
+        let (page, Ok(at)) = self.find(hash(id), id) else { return None };
+        let Page { first, entries } = &mut self.pages[page];
+        let removed = entries.remove(at).thread;
+        match entries.first() {
+            Some(entry) => *first = entry.hash,
+            None => _ = self.pages.remove(page),
+        }
+        self.len -= 1;
+        Some(removed)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Every thread, in the order of the index, which is none to the eye.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &ThreadBudget> {
+        self.pages.iter().flat_map(|page| &page.entries).map(|entry| &entry.thread)
+    }
+
+    /// The page that the id belongs to, and where it is in it (`Ok`) or would be (`Err`).
+    fn find(&self, hash: u32, id: &str) -> (usize, Result<usize, usize>) {
+        let page = self.pages.partition_point(|page| page.compare(hash, id).is_le()).saturating_sub(1);
+        match self.pages.get(page) {
+            Some(page_found) => (page, page_found.entries.binary_search_by(|entry| entry.compare(hash, id))),
+            None => (page, Err(0)),
+        }
+    }
+}
+
+/// Eight bytes at a time. It has to tell apart ids that nobody chose to collide, no more: equal
+/// hashes cost only a comparison of ids.
+fn hash(id: &str) -> u32 {
+    let (words, rest) = id.as_bytes().as_chunks::<8>();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let hash =
+        words.iter().chain([&last]).fold(id.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    (hash >> 32) as u32
+}
+
+fn mix(hash: u64, word: u64) -> u64 {
+    const FACTOR: u64 = 0x9E37_79B9_7F4A_7C15; // 2^64 / golden ratio, odd
+    (hash.rotate_left(23) ^ word).wrapping_mul(FACTOR)
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::budget::Budget;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::string::String;
+    use std::vec::Vec;
+
+    /// Printable 16-byte ids that all hash alike: for a first word, the second that leads back to
+    /// the target is computed, and kept when it is printable too.
+    fn colliding_ids(count: usize) -> Vec<String> {
+        let first_half = |word: u64| mix(16, word).rotate_left(23);
+        let target = u64::from_le_bytes(*b"anything");
+        let mut state = 1u64;
+        let mut ids = Vec::new();
+        while ids.len() < count {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let first = (state & 0x0F0F_0F0F_0F0F_0F0F) | 0x6060_6060_6060_6060;
+            let bytes = [first.to_le_bytes(), (first_half(first) ^ target).to_le_bytes()].concat();
+            if let Ok(id) = String::from_utf8(bytes) {
+                ids.push(id);
+            }
+        }
+        ids
+    }
+
+    #[test]
+    fn ids_that_collide_stay_apart() {
+        let ids = colliding_ids(50);
+        assert_eq!(ids.iter().map(|id| hash(id)).collect::<BTreeSet<_>>().len(), 1);
+
+        let mut index = Index::new();
+        for (n, id) in ids.iter().enumerate() {
+            assert!(index.get(id).is_none(), "not there yet");
+            index.insert(ThreadBudget::new(id, Budget::new(n as u64)));
+            assert_eq!(index.len(), n + 1);
+        }
+        for (n, id) in ids.iter().enumerate() {
+            assert_eq!(index.get(id).map(|thread| thread.usage().max_tokens), Some(n as u64));
+        }
+        assert_eq!(index.iter().count(), ids.len());
+        for id in &ids {
+            assert_eq!(index.remove(id).as_ref().map(ThreadBudget::thread_id), Some(id.as_str()));
+            assert!(index.remove(id).is_none(), "only once");
+        }
+        assert_eq!(index.len(), 0);
+        assert!(index.pages.is_empty(), "an empty page is not kept");
+    }
+
+    /// Many pages, filled and emptied in random order, ids that collide among them.
+    #[test]
+    fn stays_in_order_while_it_grows_and_shrinks() {
+        let mut ids = colliding_ids(300);
+        ids.extend((0..3_000).map(|n| std::format!("thread-{n}")));
+        let mut index = Index::new();
+        let mut model = BTreeMap::new();
+        let mut state = 7u64;
+        for step in 0..60_000u64 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let id = &ids[(state >> 33) as usize % ids.len()];
+            // Mostly growing at first, mostly shrinking at the end.
+            if (state >> 20) % 60_000 < step {
+                assert_eq!(index.remove(id).map(|thread| thread.usage().max_tokens), model.remove(id));
+            } else if index.get(id).is_none() {
+                index.insert(ThreadBudget::new(id, Budget::new(step)));
+                model.insert(id, step);
+            }
+            assert_eq!(index.get(id).map(|thread| thread.usage().max_tokens), model.get(id).copied());
+            assert_eq!(index.len(), model.len());
+            if step % 500 == 0 {
+                check_invariants(&index);
+            }
+        }
+        for id in &ids {
+            assert_eq!(index.get(id).map(|thread| thread.usage().max_tokens), model.get(id).copied());
+        }
+        assert_eq!(index.iter().count(), model.len());
+    }
+
+    fn check_invariants(index: &Index) {
+        let entries: Vec<_> = index.pages.iter().flat_map(|page| &page.entries).collect();
+        assert_eq!(entries.len(), index.len());
+        assert!(
+            entries.windows(2).all(|pair| pair[0].compare(pair[1].hash, pair[1].thread.thread_id()).is_lt())
+        );
+        for page in &index.pages {
+            assert!((1..=PAGE).contains(&page.entries.len()));
+            assert_eq!(page.first, page.entries[0].hash);
+        }
+    }
+
+    #[test]
+    fn a_colliding_stranger_is_not_the_only_thread() {
+        let ids = colliding_ids(2);
+        let mut index = Index::new();
+        index.insert(ThreadBudget::new(&ids[0], Budget::new(1)));
+        assert!(index.get(&ids[1]).is_none());
+        assert!(index.remove(&ids[1]).is_none());
+        assert!(index.get(&ids[0]).is_some());
+    }
+}

@@ -1,0 +1,22 @@
+//! Refusing to grow while there is still room to answer.
+//!
+//! Inside the component memory is capped by the host, and an allocation that fails where nothing
+//! can be returned, inside the standard collections or the canonical ABI, is a trap that loses the
+//! whole instance. So state grows only after a check that far more than the growth is free. Calls
+//! that add no state, arguments and answers included, then live on what every growth left free.
+
+use alloc::vec::Vec;
+use core::hint::black_box;
+
+/// What must be free before state grows, in bytes. The largest need of a call that adds no state is
+/// a consumption that crosses all 100 thresholds of a thread with the longest id: about 130 KB.
+pub(crate) const HEADROOM: usize = 256 * 1_024;
+
+/// Whether one allocation of `bytes` would succeed now.
+pub(crate) fn has_room(bytes: usize) -> bool {
+    let mut probe = Vec::<u8>::new();
+    let room = probe.try_reserve_exact(bytes).is_ok();
+    // An allocation that nobody looks at may be optimised away, together with its failure.
+    black_box(&probe);
+    room
+}
