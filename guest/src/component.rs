@@ -1,0 +1,211 @@
+//! The exports, each a translation of one call.
+
+extern crate alloc;
+
+use crate::linkage::InstanceState;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bindings::exports::thread_budget::registry::{registry, types, warnings};
+use thread_budget_core::{self as core, Registry, Thresholds};
+
+mod bindings {
+    #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
+    use super::Component;
+    wit_bindgen::generate!({
+        path: "../wit",
+        world: "thread-budget",
+        disable_run_ctors_once_workaround: true,
+    });
+    export!(Component);
+}
+
+static REGISTRY: InstanceState<Registry> = InstanceState::new(Registry::new());
+
+/// What one thread takes in the list of all, beyond the bytes of its id: here, in the canonical ABI
+/// (pointer, length and six counters), and, generously, for what the allocator adds to the id.
+const ROW_BYTES: usize = size_of::<(String, types::Usage)>() + 56 + 32;
+
+struct Component;
+
+/// What a handle of the contract stands for.
+struct ThreadBudget(core::ThreadBudget);
+
+impl registry::Guest for Component {
+    type ThreadBudget = ThreadBudget;
+
+    fn configure(max_tokens_per_thread: u64) {
+        REGISTRY.with(|registry| registry.configure(max_tokens_per_thread));
+    }
+
+    fn max_tokens_per_thread() -> u64 {
+        REGISTRY.with(|registry| registry.max_tokens_per_thread())
+    }
+
+    fn set_thresholds(thresholds: Vec<types::Threshold>) -> Result<(), types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.set_thresholds(thresholds.into_iter().map(Into::into))?))
+    }
+
+    fn thresholds() -> Vec<types::Threshold> {
+        REGISTRY.with(|registry| registry.thresholds().iter().map(Into::into).collect())
+    }
+
+    fn set_max_threads(max_threads: u32) {
+        REGISTRY.with(|registry| registry.set_max_threads(max_threads));
+    }
+
+    fn get_budget(thread_id: String) -> Result<registry::ThreadBudget, types::RegistryError> {
+        let budget = REGISTRY.with(|registry| registry.get_budget(&thread_id))?;
+        Ok(registry::ThreadBudget::new(ThreadBudget(budget)))
+    }
+
+    fn check_budget(thread_id: String, estimated_tokens: u64) -> Result<(), types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.check_budget(&thread_id, estimated_tokens)?))
+    }
+
+    fn consume(
+        thread_id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Result<types::Consumed, types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.consume(&thread_id, prompt_tokens, completion_tokens)?.into()))
+    }
+
+    fn has_budget(thread_id: String) -> bool {
+        REGISTRY.with(|registry| registry.has_budget(&thread_id))
+    }
+
+    fn get_usage(thread_id: String) -> Option<types::Usage> {
+        REGISTRY.with(|registry| registry.get_usage(&thread_id).map(Into::into))
+    }
+
+    fn get_all_usage() -> Vec<(String, types::Usage)> {
+        REGISTRY.with(|registry| match registry.all_threads(ROW_BYTES) {
+            Ok(threads) => threads.map(|thread| (thread.thread_id().into(), thread.usage().into())).collect(),
+            Err(_) => Vec::new(),
+        })
+    }
+
+    fn reset_thread(thread_id: String) {
+        REGISTRY.with(|registry| registry.reset_thread(&thread_id));
+    }
+
+    fn cleanup_thread(thread_id: String) -> Option<types::FinalBudget> {
+        REGISTRY.with(|registry| registry.cleanup_thread(&thread_id).map(Into::into))
+    }
+
+    fn clear() {
+        REGISTRY.with(Registry::clear);
+    }
+}
+
+impl registry::GuestThreadBudget for ThreadBudget {
+    fn thread_id(&self) -> String {
+        self.0.thread_id().into()
+    }
+
+    fn usage(&self) -> types::Usage {
+        self.0.usage().into()
+    }
+
+    fn percent_used(&self) -> f64 {
+        self.0.budget().percent_used()
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.0.budget().is_exhausted()
+    }
+
+    fn can_consume(&self, estimated_tokens: u64) -> bool {
+        self.0.budget().can_consume(estimated_tokens)
+    }
+
+    fn consume(&self, prompt_tokens: u64, completion_tokens: u64) -> types::Consumed {
+        REGISTRY
+            .with(|registry| self.0.consume(prompt_tokens, completion_tokens, registry.thresholds()).into())
+    }
+
+    fn triggered_thresholds(&self) -> Vec<u32> {
+        self.0.budget().triggered().iter().collect()
+    }
+
+    fn check_thresholds(&self, thresholds: Vec<types::Threshold>) -> Vec<types::ThresholdCrossed> {
+        let thresholds = Thresholds::reachable(thresholds.into_iter().map(Into::into));
+        self.0.check_thresholds(&thresholds).into_iter().map(Into::into).collect()
+    }
+}
+
+impl warnings::Guest for Component {
+    fn budget_warning(crossed: types::ThresholdCrossed) -> warnings::Warning {
+        core::BudgetWarning::from(&core::ThresholdCrossed::from(crossed)).into()
+    }
+}
+
+impl From<types::Severity> for core::Severity {
+    fn from(severity: types::Severity) -> Self {
+        match severity {
+            types::Severity::Warning => Self::Warning,
+            types::Severity::Critical => Self::Critical,
+            types::Severity::Final => Self::Final,
+        }
+    }
+}
+
+impl From<core::Severity> for types::Severity {
+    fn from(severity: core::Severity) -> Self {
+        match severity {
+            core::Severity::Warning => Self::Warning,
+            core::Severity::Critical => Self::Critical,
+            core::Severity::Final => Self::Final,
+        }
+    }
+}
+
+/// Translate a record field by field; a field that is added or renamed stops compiling.
+macro_rules! translate {
+    ($from:path => $to:path { $($field:ident),* }) => {
+        impl From<$from> for $to {
+            fn from($from { $($field),* }: $from) -> Self {
+                Self { $($field: $field.into()),* }
+            }
+        }
+    };
+}
+
+translate!(types::Threshold => core::Threshold { percent, severity });
+translate!(core::Threshold => types::Threshold { percent, severity });
+translate!(core::Usage => types::Usage {
+    prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
+});
+translate!(types::ThresholdCrossed => core::ThresholdCrossed {
+    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
+});
+translate!(core::ThresholdCrossed => types::ThresholdCrossed {
+    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
+});
+translate!(core::BudgetExhausted => types::BudgetExhausted { thread_id, used, max_tokens, requested });
+translate!(core::FinalBudget => types::FinalBudget { usage, percent_used, triggered_thresholds });
+translate!(core::BudgetWarning => types::BudgetWarning {
+    percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
+});
+
+impl From<core::Consumed> for types::Consumed {
+    fn from(core::Consumed { usage, crossed }: core::Consumed) -> Self {
+        Self { usage: usage.into(), crossed: crossed.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl From<core::RegistryError> for types::RegistryError {
+    fn from(error: core::RegistryError) -> Self {
+        match error {
+            core::RegistryError::Exhausted(exhausted) => Self::Exhausted(exhausted.into()),
+            core::RegistryError::InvalidThreadId(_) => {
+                Self::InvalidThreadId(core::InvalidThreadId::TEXT.into())
+            }
+            core::RegistryError::TooManyThreads(limit) => Self::TooManyThreads(limit),
+            core::RegistryError::InvalidThreshold(core::InvalidThreshold(percent)) => {
+                Self::InvalidThreshold(percent)
+            }
+            core::RegistryError::OutOfMemory => Self::OutOfMemory,
+        }
+    }
+}
