@@ -1,0 +1,198 @@
+//! From settings to a running registry.
+
+use crate::bindings::ThreadBudgetPre;
+use crate::cache::{Cache, load_or_compile};
+use crate::error::LoadError;
+use crate::registry::{Instance, Registry};
+use crate::types::Threshold;
+use std::borrow::Cow;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+use wasmtime::component::Linker;
+use wasmtime::{Config, Engine, Store, StoreLimitsBuilder};
+
+/// Settings for a [`Registry`]; every one has a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use thread_budget_host::{Registry, Severity, Threshold};
+///
+/// let registry = Registry::builder()
+///     .tokens_per_thread(50_000)
+///     .thresholds([Threshold { percent: 80, severity: Severity::Critical }])
+///     .max_threads(10_000)
+///     .max_memory_bytes(16 << 20)
+///     .deadline(Duration::from_millis(100))
+///     .build()?;
+/// assert_eq!(registry.max_tokens_per_thread()?, 50_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is loaded before `build`"]
+pub struct RegistryBuilder {
+    component: ComponentSource,
+    cache: Cache,
+    max_memory_bytes: usize,
+    deadline: Option<Duration>,
+    tokens_per_thread: Option<u64>,
+    thresholds: Option<Vec<Threshold>>,
+    max_threads: Option<u32>,
+}
+
+#[derive(Clone, Debug)]
+enum ComponentSource {
+    Bytes(Cow<'static, [u8]>),
+    Path(PathBuf),
+}
+
+/// Enough for a million threads, and for listing them, with some to spare.
+const DEFAULT_MAX_MEMORY_BYTES: usize = 512 << 20;
+
+/// A thousand times longer than a call takes, listing a million threads included.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How often the clock ticks within a deadline. A call is stopped at most one tick late.
+pub(crate) const TICKS_PER_DEADLINE: u32 = 10;
+
+/// A clock that ticks faster would do little else.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+impl Default for RegistryBuilder {
+    fn default() -> Self {
+        Self {
+            component: ComponentSource::Bytes(Cow::Borrowed(crate::COMPONENT)),
+            cache: Cache::default(),
+            max_memory_bytes: DEFAULT_MAX_MEMORY_BYTES,
+            deadline: Some(DEFAULT_DEADLINE),
+            tokens_per_thread: None,
+            thresholds: None,
+            max_threads: None,
+        }
+    }
+}
+
+impl RegistryBuilder {
+    /// Use this component instead of the one that is built in ([`COMPONENT`](crate::COMPONENT)).
+    pub fn component_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.component = ComponentSource::Bytes(Cow::Owned(bytes.into()));
+        self
+    }
+
+    /// Use the component in this file instead of the one that is built in.
+    pub fn component_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.component = ComponentSource::Path(path.into());
+        self
+    }
+
+    /// Where the compiled component is kept. [`Cache::User`] unless set.
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// The most linear memory the instance may have, in bytes. 512 MiB unless set, enough for a
+    /// million threads; an empty registry takes 128 KiB. At the cap new threads are refused with
+    /// [`CallError::OutOfMemory`](crate::CallError::OutOfMemory).
+    pub fn max_memory_bytes(mut self, bytes: usize) -> Self {
+        self.max_memory_bytes = bytes;
+        self
+    }
+
+    /// The longest a call may take before it is stopped and the instance given up; up to a tenth
+    /// more may pass. 10 seconds unless set, 10 milliseconds at the least. A thread of this process
+    /// keeps the time.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Let calls take any time. They get some 10 % faster, and no thread keeps the time.
+    pub fn no_deadline(mut self) -> Self {
+        self.deadline = None;
+        self
+    }
+
+    /// The limit of a new thread, in tokens. 100,000 unless set.
+    pub fn tokens_per_thread(mut self, tokens: u64) -> Self {
+        self.tokens_per_thread = Some(tokens);
+        self
+    }
+
+    /// The thresholds. 75 warning, 90 critical, 95 final unless set; none turns warnings off.
+    pub fn thresholds(mut self, thresholds: impl Into<Vec<Threshold>>) -> Self {
+        self.thresholds = Some(thresholds.into());
+        self
+    }
+
+    /// The most threads the registry keeps. Unlimited unless set.
+    pub fn max_threads(mut self, threads: u32) -> Self {
+        self.max_threads = Some(threads);
+        self
+    }
+
+    /// Compile (or load from the cache), instantiate and configure.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn build(self) -> Result<Registry, LoadError> {
+        let engine = engine(self.deadline)?;
+        let bytes = match self.component {
+            ComponentSource::Bytes(bytes) => bytes,
+            ComponentSource::Path(path) => {
+                Cow::Owned(fs::read(&path).map_err(|source| LoadError::Read { path, source })?)
+            }
+        };
+        let component = load_or_compile(&engine, &bytes, &self.cache).map_err(LoadError::Compile)?;
+        let pre = Linker::new(&engine)
+            .instantiate_pre(&component)
+            .and_then(ThreadBudgetPre::new)
+            .map_err(LoadError::Contract)?;
+
+        let limits = StoreLimitsBuilder::new().memory_size(self.max_memory_bytes).build();
+        let mut store = Store::new(&engine, limits);
+        store.limiter(|limits| limits);
+        if self.deadline.is_some() {
+            store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE));
+        }
+        let exports = pre.instantiate(&mut store).map_err(LoadError::Instantiate)?;
+
+        let registry = Registry::new(Instance::new(store, exports, self.deadline));
+        if let Some(tokens) = self.tokens_per_thread {
+            registry.configure(tokens)?;
+        }
+        if let Some(thresholds) = self.thresholds {
+            registry.set_thresholds(&thresholds)?;
+        }
+        if let Some(threads) = self.max_threads {
+            registry.set_max_threads(threads)?;
+        }
+        Ok(registry)
+    }
+}
+
+fn engine(deadline: Option<Duration>) -> Result<Engine, LoadError> {
+    let mut config = Config::new();
+    config.epoch_interruption(deadline.is_some());
+    let engine = Engine::new(&config).map_err(LoadError::Engine)?;
+    if let Some(deadline) = deadline {
+        keep_time(&engine, (deadline / TICKS_PER_DEADLINE).max(SHORTEST_TICK)).map_err(LoadError::Clock)?;
+    }
+    Ok(engine)
+}
+
+/// Advance the engine's epoch every `tick`, for as long as the engine exists.
+fn keep_time(engine: &Engine, tick: Duration) -> io::Result<()> {
+    let engine = engine.weak();
+    let clock = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(tick);
+        }
+    };
+    thread::Builder::new().name("thread-budget-clock".into()).spawn(clock)?;
+    Ok(())
+}

@@ -1,0 +1,396 @@
+//! Usage records out of files: three formats, and errors that say where and what was expected.
+
+use super::Format;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::io::{self, BufRead, Read};
+use thread_budget_host::MAX_THREAD_ID_BYTES;
+
+/// What one LLM call used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) thread_id: String,
+    pub(super) prompt_tokens: u64,
+    pub(super) completion_tokens: u64,
+}
+
+/// Why there is no next record.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    /// This record cannot be used; the next one may.
+    #[error("{file}:{line}: {problem}")]
+    Bad { file: String, line: u64, problem: String },
+    /// The file cannot be read on.
+    #[error("cannot read {file}: {source}")]
+    Io { file: String, source: io::Error },
+}
+
+/// Longer lines are not usage records, and reading one whole would take all memory.
+const MAX_LINE_BYTES: u64 = 1 << 24;
+
+const COUNT_EXPECTED: &str = "expected a whole number of tokens, 0 to 18446744073709551615";
+
+/// The records of a file, in order.
+pub(super) struct Records<'a> {
+    file: String,
+    thread: Option<String>,
+    source: Source<'a>,
+}
+
+enum Source<'a> {
+    Json { reader: Box<dyn BufRead + 'a>, line: u64, parse: JsonParser },
+    Csv { reader: csv::Reader<Box<dyn BufRead + 'a>>, columns: Columns },
+}
+
+/// What a record says, before its thread is known to be one.
+struct Fields {
+    thread_id: Option<String>,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+}
+
+type JsonParser = fn(JsonRecord<'_>) -> Result<Fields, String>;
+
+/// Which column holds what.
+struct Columns {
+    number: usize,
+    thread_id: Option<usize>,
+    prompt_tokens: (usize, &'static str),
+    completion_tokens: (usize, &'static str),
+}
+
+/// What a line of either JSON format may hold, as it is written there.
+#[derive(Deserialize)]
+struct JsonRecord<'a> {
+    #[serde(borrow)]
+    thread_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    #[serde(borrow)]
+    conversation: Option<&'a RawValue>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prompt_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    completion_tokens: Option<&'a RawValue>,
+}
+
+/// What a provider reports. The Responses API and Anthropic say input and output, Chat Completions
+/// prompt and completion.
+#[derive(Deserialize)]
+struct JsonUsage<'a> {
+    #[serde(borrow)]
+    prompt_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    completion_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    input_tokens: Option<&'a RawValue>,
+    #[serde(borrow)]
+    output_tokens: Option<&'a RawValue>,
+}
+
+/// An object that may name the thread.
+#[derive(Deserialize)]
+struct JsonThread<'a> {
+    #[serde(borrow)]
+    thread_id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+}
+
+impl<'a> Records<'a> {
+    /// Recognise the format, unless it is given, and read what stands before the first record.
+    pub(super) fn open(
+        file: String,
+        mut reader: Box<dyn BufRead + 'a>,
+        format: Option<Format>,
+        thread: Option<String>,
+    ) -> Result<Self, RecordError> {
+        let (start, skipped_lines) =
+            peek(&mut reader).map_err(|source| RecordError::Io { file: file.clone(), source })?;
+        let format = format.unwrap_or_else(|| recognise(&start));
+        let source = match format {
+            Format::Jsonl => Source::Json { reader, line: skipped_lines, parse: own_record },
+            Format::Openai => Source::Json { reader, line: skipped_lines, parse: openai_record },
+            Format::Csv => {
+                // Ended by \n alone, so that rows of \r\n are counted as lines too; the \r is trimmed.
+                let mut reader = csv::ReaderBuilder::new()
+                    .terminator(csv::Terminator::Any(b'\n'))
+                    .trim(csv::Trim::All)
+                    .flexible(true)
+                    .from_reader(reader);
+                let header = reader.headers().map_err(|error| from_csv(&file, error))?;
+                let columns = Columns::find(header, thread.is_some()).map_err(|problem| {
+                    RecordError::Bad { file: file.clone(), line: 1 + skipped_lines, problem }
+                })?;
+                Source::Csv { reader, columns }
+            }
+        };
+        Ok(Self { file, thread, source })
+    }
+
+    fn bad(&self, line: u64, problem: String) -> RecordError {
+        RecordError::Bad { file: self.file.clone(), line, problem }
+    }
+
+    fn record(
+        &self,
+        line: u64,
+        Fields { thread_id, prompt_tokens, completion_tokens }: Fields,
+    ) -> Result<Record, RecordError> {
+        let Some(thread_id) = thread_id.or_else(|| self.thread.clone()) else {
+            return Err(self
+                .bad(line, "no thread_id, expected a string, or --thread NAME for all such records".into()));
+        };
+        match thread_id.len() {
+            1..=MAX_THREAD_ID_BYTES => Ok(Record { thread_id, prompt_tokens, completion_tokens }),
+            bytes => Err(self.bad(
+                line,
+                format!("thread_id has {bytes} bytes, expected 1 to {MAX_THREAD_ID_BYTES} bytes of UTF-8"),
+            )),
+        }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Result<Record, RecordError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (line, parsed) = match &mut self.source {
+            Source::Json { reader, line, parse } => match next_line(reader, line) {
+                Ok(None) => return None,
+                Ok(Some(Ok(text))) => (*line, parse_json(&text).and_then(*parse)),
+                Ok(Some(Err(problem))) => (*line, Err(problem)),
+                Err(source) => return Some(Err(RecordError::Io { file: self.file.clone(), source })),
+            },
+            Source::Csv { reader, columns } => {
+                let mut row = csv::StringRecord::new();
+                // A row of one empty field is a blank line.
+                while row.iter().all(str::is_empty) && row.len() <= 1 {
+                    match reader.read_record(&mut row) {
+                        Ok(true) => {}
+                        Ok(false) => return None,
+                        Err(error) => return Some(Err(from_csv(&self.file, error))),
+                    }
+                }
+                (row.position().map_or(0, csv::Position::line), columns.parse(&row))
+            }
+        };
+        Some(match parsed {
+            Ok(fields) => self.record(line, fields),
+            Err(problem) => Err(self.bad(line, problem)),
+        })
+    }
+}
+
+/// The start of the first line that is not blank, and how many blank lines were skipped before it.
+fn peek(reader: &mut Box<dyn BufRead + '_>) -> io::Result<(Vec<u8>, u64)> {
+    let mut blank_lines = 0;
+    if reader.fill_buf()?.starts_with(b"\xEF\xBB\xBF") {
+        reader.consume(3);
+    }
+    loop {
+        let buffer = reader.fill_buf()?;
+        match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
+            Some(at) => {
+                blank_lines += buffer[..at].iter().filter(|byte| **byte == b'\n').count() as u64;
+                reader.consume(at);
+                return Ok((reader.fill_buf()?.to_vec(), blank_lines));
+            }
+            None if buffer.is_empty() => return Ok((Vec::new(), blank_lines)),
+            None => {
+                blank_lines += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let length = buffer.len();
+                reader.consume(length);
+            }
+        }
+    }
+}
+
+fn recognise(start: &[u8]) -> Format {
+    if !start.is_empty() && !start.starts_with(b"{") {
+        return Format::Csv;
+    }
+    let first_line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match serde_json::from_slice::<JsonRecord<'_>>(first_line) {
+        Ok(record) if record.usage.is_some() => Format::Openai,
+        _ => Format::Jsonl,
+    }
+}
+
+/// The next line that is not blank, counting lines; an inner error is a line that cannot be used.
+fn next_line(reader: &mut dyn BufRead, line: &mut u64) -> io::Result<Option<Result<String, String>>> {
+    loop {
+        let mut bytes = Vec::new();
+        if reader.take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes)? == 0 {
+            return Ok(None);
+        }
+        *line += 1;
+        if bytes.len() as u64 == MAX_LINE_BYTES && !bytes.ends_with(b"\n") {
+            skip_line(reader)?;
+            return Ok(Some(Err(format!(
+                "the line is longer than {MAX_LINE_BYTES} bytes, expected one JSON object"
+            ))));
+        }
+        bytes.truncate(bytes.trim_ascii_end().len());
+        if !bytes.is_empty() {
+            let text = String::from_utf8(bytes);
+            return Ok(Some(text.map_err(|_| "the line is not UTF-8, expected one JSON object".into())));
+        }
+    }
+}
+
+fn skip_line(reader: &mut dyn BufRead) -> io::Result<()> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        let (length, done) = match buffer.iter().position(|byte| *byte == b'\n') {
+            Some(at) => (at + 1, true),
+            None => (buffer.len(), buffer.is_empty()),
+        };
+        reader.consume(length);
+        if done {
+            return Ok(());
+        }
+    }
+}
+
+fn parse_json(text: &str) -> Result<JsonRecord<'_>, String> {
+    // serde would also take an array for a record, field by field.
+    if !text.trim_start().starts_with('{') {
+        return Err("the line does not start with {, expected one JSON object".into());
+    }
+    serde_json::from_str(text)
+        .map_err(|error| format!("not JSON ({}), expected one JSON object", without_position(&error)))
+}
+
+/// serde_json counts lines within the line it is given, which would only confuse.
+fn without_position(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    format!("{} at column {}", &text[..end], error.column())
+}
+
+fn own_record(record: JsonRecord<'_>) -> Result<Fields, String> {
+    Ok(Fields {
+        thread_id: json_thread(record.thread_id, "thread_id")?,
+        prompt_tokens: json_count(record.prompt_tokens, "prompt_tokens")?,
+        completion_tokens: json_count(record.completion_tokens, "completion_tokens")?,
+    })
+}
+
+fn openai_record(record: JsonRecord<'_>) -> Result<Fields, String> {
+    const EXPECTED: &str = "expected an object with prompt_tokens and completion_tokens";
+    let usage = record.usage.ok_or_else(|| format!("no usage, {EXPECTED}"))?;
+    let counts: JsonUsage<'_> =
+        object(usage).ok_or_else(|| format!("usage is {}, {EXPECTED}", excerpt(usage)))?;
+    let (prompt, completion) = if counts.input_tokens.is_some() {
+        ((counts.input_tokens, "usage.input_tokens"), (counts.output_tokens, "usage.output_tokens"))
+    } else {
+        ((counts.prompt_tokens, "usage.prompt_tokens"), (counts.completion_tokens, "usage.completion_tokens"))
+    };
+    Ok(Fields {
+        thread_id: openai_thread(&record)?,
+        prompt_tokens: json_count(prompt.0, prompt.1)?,
+        completion_tokens: json_count(completion.0, completion.1)?,
+    })
+}
+
+fn openai_thread(record: &JsonRecord<'_>) -> Result<Option<String>, String> {
+    if record.thread_id.is_some() {
+        return json_thread(record.thread_id, "thread_id");
+    }
+    let named_in = |value: Option<_>| value.and_then(object::<JsonThread<'_>>);
+    if let Some(thread_id) = named_in(record.metadata).and_then(|metadata| metadata.thread_id) {
+        return json_thread(Some(thread_id), "metadata.thread_id");
+    }
+    // The Responses API answers with an object, its requests may hold the id alone.
+    match named_in(record.conversation) {
+        Some(conversation) => json_thread(conversation.id, "conversation.id"),
+        None => json_thread(record.conversation, "conversation"),
+    }
+}
+
+/// The value as an object of that kind, if it is one.
+fn object<'a, T: Deserialize<'a>>(value: &'a RawValue) -> Option<T> {
+    let is_object = value.get().starts_with('{');
+    is_object.then(|| serde_json::from_str(value.get()).ok()).flatten()
+}
+
+fn json_thread(value: Option<&RawValue>, name: &str) -> Result<Option<String>, String> {
+    value
+        .map(|value| {
+            serde_json::from_str(value.get())
+                .map_err(|_| format!("{name} is {}, expected a string", excerpt(value)))
+        })
+        .transpose()
+}
+
+fn json_count(value: Option<&RawValue>, name: &str) -> Result<u64, String> {
+    let value = value.ok_or_else(|| format!("no {name}, {COUNT_EXPECTED}"))?;
+    value.get().parse().map_err(|_| format!("{name} is {}, {COUNT_EXPECTED}", excerpt(value)))
+}
+
+/// As much of a value as a message can show.
+fn excerpt(value: &RawValue) -> String {
+    const SHOWN: usize = 40;
+    let mut text: String = value.get().chars().take(SHOWN).collect();
+    if value.get().chars().count() > SHOWN {
+        text.push('…');
+    }
+    text
+}
+
+impl Columns {
+    fn find(header: &csv::StringRecord, thread_is_given: bool) -> Result<Self, String> {
+        let find = |name: &'static str| header.iter().position(|column| column == name).map(|at| (at, name));
+        let either = |own, azure| {
+            find(own).or_else(|| find(azure)).ok_or_else(|| {
+                format!(
+                    "no column {own} or {azure}, expected a header that names the columns; found {header:?}"
+                )
+            })
+        };
+        let columns = Self {
+            number: header.len(),
+            prompt_tokens: either("prompt_tokens", "ContextTokens")?,
+            completion_tokens: either("completion_tokens", "GeneratedTokens")?,
+            thread_id: find("thread_id").map(|(at, _)| at),
+        };
+        if columns.thread_id.is_none() && !thread_is_given {
+            return Err(
+                "no column thread_id, expected one, or --thread NAME to make the file one thread".into()
+            );
+        }
+        Ok(columns)
+    }
+
+    fn parse(&self, row: &csv::StringRecord) -> Result<Fields, String> {
+        if row.len() != self.number {
+            return Err(format!("fields: {}, expected {} as in the header", row.len(), self.number));
+        }
+        let count = |(at, name)| {
+            let text = row.get(at).unwrap_or_default();
+            text.parse().map_err(|_| format!("{name} is {text:?}, {COUNT_EXPECTED}"))
+        };
+        Ok(Fields {
+            thread_id: self.thread_id.and_then(|at| row.get(at)).map(str::to_owned),
+            prompt_tokens: count(self.prompt_tokens)?,
+            completion_tokens: count(self.completion_tokens)?,
+        })
+    }
+}
+
+fn from_csv(file: &str, error: csv::Error) -> RecordError {
+    let file = file.to_owned();
+    let line = error.position().map_or(1, csv::Position::line);
+    match error.into_kind() {
+        csv::ErrorKind::Io(source) => RecordError::Io { file, source },
+        csv::ErrorKind::Utf8 { err, .. } => RecordError::Bad {
+            file,
+            line,
+            problem: format!("field {} is not UTF-8, expected CSV text", err.field() + 1),
+        },
+        other => RecordError::Bad { file, line, problem: format!("{other:?}, expected CSV text") },
+    }
+}

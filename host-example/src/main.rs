@@ -1,0 +1,11 @@
+//! The `thread-budget` command line.
+
+#![warn(clippy::expect_used, clippy::unwrap_used)]
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}
