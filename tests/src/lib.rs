@@ -1,0 +1,11 @@
+//! What the tests that cross crates share: a call of the contract as data, and the implementations
+//! of the contract that such calls can be put to.
+
+pub mod call;
+pub mod model;
+pub mod subject;
+pub mod vector;
+
+pub use call::{Call, Outcome};
+pub use model::Model;
+pub use subject::{Component, Core, Subject};
