@@ -51,7 +51,7 @@ enum ComponentSource {
 /// Enough for a million threads, and for listing them, with some to spare.
 const DEFAULT_MAX_MEMORY_BYTES: usize = 512 << 20;
 
-/// A thousand times longer than a call takes, listing a million threads included.
+/// Ten times what listing a million threads takes; all other calls take microseconds.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How often the clock ticks within a deadline. A call is stopped at most one tick late.
