@@ -59,8 +59,7 @@ pub(crate) fn load_or_compile(engine: &Engine, bytes: &[u8], cache: &Cache) -> w
 fn file_name(engine: &Engine, bytes: &[u8]) -> String {
     let mut settings = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut settings);
-    let digest: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{digest}-{:016x}.cwasm", settings.finish())
+    format!("{:x}-{:016x}.cwasm", Sha256::digest(bytes), settings.finish())
 }
 
 fn make_private(folder: &Path) -> io::Result<()> {

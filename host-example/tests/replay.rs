@@ -222,6 +222,7 @@ fn every_bad_record_says_where_and_what_was_expected() {
         (csv("a,1,2,3"), 3, "fields: 4, expected 3 as in the header".into()),
         (csv(",1,2"), 3, "thread_id has 0 bytes".into()),
         (csv("\n \na,x,2"), 5, format!("prompt_tokens is \"x\", {COUNT}")),
+        (format!("\n\n{}", csv("a,x,2")), 5, format!("prompt_tokens is \"x\", {COUNT}")),
         (csv("a,x,2").replace('\n', "\r\n"), 3, format!("prompt_tokens is \"x\", {COUNT}")),
     ];
     let folder = tempfile::tempdir().expect("a folder");
@@ -292,7 +293,7 @@ fn a_header_without_the_columns_is_explained() {
     for (header, problem) in [
         (
             "when,what",
-            "standard input:1: no column prompt_tokens or ContextTokens, expected a header that names the columns",
+            "standard input:1: no column prompt_tokens or ContextTokens, expected a header that names the columns; found when,what\n",
         ),
         (
             "prompt_tokens,completion_tokens",

@@ -45,10 +45,10 @@ fn describe(name: &str, bytes: &[u8]) -> Result<String, Box<dyn std::error::Erro
     };
     add_docs(&mut resolve)?;
 
-    let hash: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::digest(bytes);
     let world = &resolve.worlds[world];
     let mut text =
-        format!("{name}\n\n  size     {} bytes\n  sha256   {hash}\n", HumanCount(bytes.len() as u64));
+        format!("{name}\n\n  size     {} bytes\n  sha256   {hash:x}\n", HumanCount(bytes.len() as u64));
     text.push_str(&list("imports", &resolve, world.imports.keys()));
     text.push_str(&list("exports", &resolve, world.exports.keys()));
 

@@ -39,7 +39,7 @@ pub(super) struct Records<'a> {
 
 enum Source<'a> {
     Json { reader: Box<dyn BufRead + 'a>, line: u64, parse: JsonParser },
-    Csv { reader: csv::Reader<Box<dyn BufRead + 'a>>, columns: Columns },
+    Csv { reader: csv::Reader<Box<dyn BufRead + 'a>>, skipped_lines: u64, columns: Columns },
 }
 
 /// What a record says, before its thread is known to be one.
@@ -120,11 +120,11 @@ impl<'a> Records<'a> {
                     .trim(csv::Trim::All)
                     .flexible(true)
                     .from_reader(reader);
-                let header = reader.headers().map_err(|error| from_csv(&file, error))?;
+                let header = reader.headers().map_err(|error| from_csv(&file, skipped_lines, error))?;
                 let columns = Columns::find(header, thread.is_some()).map_err(|problem| {
                     RecordError::Bad { file: file.clone(), line: 1 + skipped_lines, problem }
                 })?;
-                Source::Csv { reader, columns }
+                Source::Csv { reader, skipped_lines, columns }
             }
         };
         Ok(Self { file, thread, source })
@@ -164,17 +164,17 @@ impl Iterator for Records<'_> {
                 Ok(Some(Err(problem))) => (*line, Err(problem)),
                 Err(source) => return Some(Err(RecordError::Io { file: self.file.clone(), source })),
             },
-            Source::Csv { reader, columns } => {
+            Source::Csv { reader, skipped_lines, columns } => {
                 let mut row = csv::StringRecord::new();
                 // A row of one empty field is a blank line.
                 while row.iter().all(str::is_empty) && row.len() <= 1 {
                     match reader.read_record(&mut row) {
                         Ok(true) => {}
                         Ok(false) => return None,
-                        Err(error) => return Some(Err(from_csv(&self.file, error))),
+                        Err(error) => return Some(Err(from_csv(&self.file, *skipped_lines, error))),
                     }
                 }
-                (row.position().map_or(0, csv::Position::line), columns.parse(&row))
+                (*skipped_lines + row.position().map_or(0, csv::Position::line), columns.parse(&row))
             }
         };
         Some(match parsed {
@@ -228,7 +228,7 @@ fn next_line(reader: &mut dyn BufRead, line: &mut u64) -> io::Result<Option<Resu
         }
         *line += 1;
         if bytes.len() as u64 == MAX_LINE_BYTES && !bytes.ends_with(b"\n") {
-            skip_line(reader)?;
+            reader.skip_until(b'\n')?;
             return Ok(Some(Err(format!(
                 "the line is longer than {MAX_LINE_BYTES} bytes, expected one JSON object"
             ))));
@@ -237,20 +237,6 @@ fn next_line(reader: &mut dyn BufRead, line: &mut u64) -> io::Result<Option<Resu
         if !bytes.is_empty() {
             let text = String::from_utf8(bytes);
             return Ok(Some(text.map_err(|_| "the line is not UTF-8, expected one JSON object".into())));
-        }
-    }
-}
-
-fn skip_line(reader: &mut dyn BufRead) -> io::Result<()> {
-    loop {
-        let buffer = reader.fill_buf()?;
-        let (length, done) = match buffer.iter().position(|byte| *byte == b'\n') {
-            Some(at) => (at + 1, true),
-            None => (buffer.len(), buffer.is_empty()),
-        };
-        reader.consume(length);
-        if done {
-            return Ok(());
         }
     }
 }
@@ -346,9 +332,8 @@ impl Columns {
         let find = |name: &'static str| header.iter().position(|column| column == name).map(|at| (at, name));
         let either = |own, azure| {
             find(own).or_else(|| find(azure)).ok_or_else(|| {
-                format!(
-                    "no column {own} or {azure}, expected a header that names the columns; found {header:?}"
-                )
+                let found = header.iter().collect::<Vec<_>>().join(",");
+                format!("no column {own} or {azure}, expected a header that names the columns; found {found}")
             })
         };
         let columns = Self {
@@ -381,9 +366,9 @@ impl Columns {
     }
 }
 
-fn from_csv(file: &str, error: csv::Error) -> RecordError {
+fn from_csv(file: &str, skipped_lines: u64, error: csv::Error) -> RecordError {
     let file = file.to_owned();
-    let line = error.position().map_or(1, csv::Position::line);
+    let line = skipped_lines + error.position().map_or(1, csv::Position::line);
     match error.into_kind() {
         csv::ErrorKind::Io(source) => RecordError::Io { file, source },
         csv::ErrorKind::Utf8 { err, .. } => RecordError::Bad {
