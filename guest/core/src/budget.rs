@@ -29,6 +29,9 @@ pub struct Budget {
     completion_tokens: u64,
     request_count: u64,
     triggered: PercentSet,
+    /// Of those triggered, the ones that `take-warnings` has not handed out yet, with the severity
+    /// they were crossed with.
+    undelivered: Thresholds,
 }
 
 impl Budget {
@@ -41,7 +44,22 @@ impl Budget {
             completion_tokens: 0,
             request_count: 0,
             triggered: PercentSet::EMPTY,
+            undelivered: Thresholds::NONE,
         }
+    }
+
+    /// A budget as it was, or none when there can be no such budget: a threshold is marked that is
+    /// not reached, or is undelivered without having been crossed.
+    pub(crate) fn restored(
+        Usage { max_tokens, prompt_tokens, completion_tokens, request_count, .. }: Usage,
+        triggered: PercentSet,
+        undelivered: Thresholds,
+    ) -> Option<Self> {
+        let budget =
+            Self { max_tokens, prompt_tokens, completion_tokens, request_count, triggered, undelivered };
+        let consistent = triggered.iter().all(|percent| budget.reaches(percent))
+            && undelivered.percents().without(triggered).is_empty();
+        consistent.then_some(budget)
     }
 
     /// Prompt and completion tokens together.
@@ -62,10 +80,17 @@ impl Budget {
         self.total_tokens() >= self.max_tokens
     }
 
-    /// Whether total + estimate stays within the limit, computed without overflow.
+    /// Whether total + held + estimate stays within the limit, computed without overflow.
     #[must_use]
-    pub fn can_consume(&self, estimated_tokens: u64) -> bool {
-        self.max_tokens.checked_sub(self.total_tokens()).is_some_and(|left| estimated_tokens <= left)
+    pub fn can_consume(&self, held_tokens: u64, estimated_tokens: u64) -> bool {
+        let taken = self.total_tokens().saturating_add(held_tokens);
+        self.max_tokens.checked_sub(taken).is_some_and(|left| estimated_tokens <= left)
+    }
+
+    /// What a check asks: whether the estimate fits and anything at all is left.
+    pub(crate) fn admits(&self, held_tokens: u64, estimated_tokens: u64) -> bool {
+        self.total_tokens().saturating_add(held_tokens) < self.max_tokens
+            && self.can_consume(held_tokens, estimated_tokens)
     }
 
     /// `total / max * 100`, 0 when the limit is 0.
@@ -110,8 +135,22 @@ impl Budget {
             }
             crossed.insert(percent);
         }
-        self.triggered = self.triggered.union(crossed);
+        if !crossed.is_empty() {
+            self.triggered = self.triggered.union(crossed);
+            self.undelivered = self.undelivered.and(thresholds.only(crossed));
+        }
         crossed
+    }
+
+    /// The thresholds crossed but not delivered yet.
+    #[must_use]
+    pub fn undelivered(&self) -> Thresholds {
+        self.undelivered
+    }
+
+    /// The same, and mark them as delivered.
+    pub(crate) fn take_undelivered(&mut self) -> Thresholds {
+        core::mem::replace(&mut self.undelivered, Thresholds::NONE)
     }
 
     /// Exact, where the reference compares rounded percentages: 29 of 100 reaches 29 %.

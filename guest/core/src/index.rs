@@ -6,7 +6,7 @@
 //! itself where hashes are equal. The order is cut into pages, so that inserting moves little, and
 //! nothing is ever rehashed, so that no call takes the blame for the growth of all.
 
-use crate::registry::ThreadBudget;
+use crate::thread::ThreadBudget;
 use alloc::collections::TryReserveError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use core::cmp::Ordering;
 /// make a shorter list of pages; 64 measured best between a thousand and a million threads.
 const PAGE: usize = 64;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Index {
     /// In order.
     pages: Vec<Page>,
@@ -89,6 +89,14 @@ impl Index {
         }
     }
 
+    /// Put a thread in the place of the one of the same id, if there is one.
+    pub(crate) fn replace(&mut self, thread: ThreadBudget) {
+        let id = thread.thread_id();
+        if let (page, Ok(at)) = self.find(hash(id), id) {
+            self.pages[page].entries[at].thread = thread;
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: &str) -> Option<ThreadBudget> {
         let (page, Ok(at)) = self.find(hash(id), id) else { return None };
         let Page { first, entries } = &mut self.pages[page];
@@ -101,13 +109,20 @@ impl Index {
         Some(removed)
     }
 
-    pub(crate) fn clear(&mut self) {
-        *self = Self::new();
-    }
-
     /// Every thread, in the order of the index, which is none to the eye.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &ThreadBudget> {
         self.pages.iter().flat_map(|page| &page.entries).map(|entry| &entry.thread)
+    }
+
+    /// The threads that come after that id in the order of the index, whether it is there or not.
+    pub(crate) fn iter_after(&self, id: Option<&str>) -> impl Iterator<Item = &ThreadBudget> {
+        let (page, at) = match id.map(|id| self.find(hash(id), id)) {
+            None => (0, 0),
+            Some((page, Ok(at))) => (page, at + 1),
+            Some((page, Err(at))) => (page, at),
+        };
+        let pages = self.pages.get(page..).unwrap_or_default();
+        pages.iter().flat_map(|page| &page.entries).skip(at).map(|entry| &entry.thread)
     }
 
     /// The page that the id belongs to, and where it is in it (`Ok`) or would be (`Err`).

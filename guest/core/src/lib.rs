@@ -29,19 +29,26 @@
 extern crate alloc;
 
 mod budget;
+mod error;
 mod index;
 mod memory;
 mod percent;
 mod registry;
+mod request_window;
+mod reservation;
+mod snapshot;
+mod thread;
 mod threshold;
 mod warning;
 
 pub use budget::{Budget, Usage};
+pub use error::{BudgetExhausted, InvalidRequestId, InvalidThreadId, RegistryError};
 pub use percent::{percent_of, round_to_tenth};
-pub use registry::{
-    BudgetExhausted, Consumed, FinalBudget, InvalidThreadId, Registry, RegistryError, ThreadBudget,
-    ThresholdCrossed,
-};
+pub use registry::{FinalBudget, Registry};
+pub use request_window::WINDOW as REQUEST_WINDOW;
+pub use reservation::Reservation;
+pub use snapshot::ThreadState;
+pub use thread::{Consumed, ThreadBudget, ThresholdCrossed};
 pub use threshold::{InvalidThreshold, PercentSet, Severity, Threshold, Thresholds};
 pub use warning::BudgetWarning;
 
@@ -50,3 +57,15 @@ pub const DEFAULT_MAX_TOKENS: u64 = 100_000;
 
 /// The longest thread id, in bytes of UTF-8. The shortest is one byte.
 pub const MAX_THREAD_ID_BYTES: usize = 1_024;
+
+/// The longest request id, in bytes of UTF-8. The shortest is one byte.
+pub const MAX_REQUEST_ID_BYTES: usize = 256;
+
+/// The longest line of threads, each the parent of the next.
+pub const MAX_DEPTH: u32 = 16;
+
+/// The most entries of a batch.
+pub const MAX_BATCH: usize = 4_096;
+
+/// The most threads in a page of a snapshot.
+pub const MAX_PAGE: usize = 4_096;

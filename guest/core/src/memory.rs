@@ -8,9 +8,11 @@
 use alloc::vec::Vec;
 use core::hint::black_box;
 
-/// What must be free before state grows, in bytes. The largest need of a call that adds no state is
-/// a consumption that crosses all 100 thresholds of a thread with the longest id: about 130 KB.
-pub(crate) const HEADROOM: usize = 256 * 1_024;
+/// What must be free before state grows, in bytes, for each level of the deepest tree of threads. The
+/// largest needs of calls that add no state are a consumption that crosses all 100 thresholds of a
+/// thread with the longest id, about 130 KB a level, and the arguments of the largest batch that a
+/// host may send, which is 4,096 entries with 128 KiB of ids: about 480 KB.
+pub(crate) const HEADROOM: usize = 512 * 1_024;
 
 /// Whether one allocation of `bytes` would succeed now.
 pub(crate) fn has_room(bytes: usize) -> bool {

@@ -1,63 +1,18 @@
-//! The registry: budgets by thread id, and the handles on them.
+//! The registry: budgets by thread id, and the settings they share.
 
 use crate::budget::{Budget, Usage};
+use crate::error::{InvalidRequestId, InvalidThreadId, RegistryError};
 use crate::index::Index;
 use crate::memory::{HEADROOM, has_room};
-use crate::percent::round_to_tenth;
-use crate::threshold::{InvalidThreshold, Severity, Threshold, Thresholds};
-use crate::{DEFAULT_MAX_TOKENS, MAX_THREAD_ID_BYTES};
-use alloc::boxed::Box;
+use crate::reservation::Reservation;
+use crate::snapshot::ThreadState;
+use crate::thread::{Consumed, ThreadBudget, ThresholdCrossed};
+use crate::threshold::{Threshold, Thresholds};
+use crate::warning::BudgetWarning;
+use crate::{DEFAULT_MAX_TOKENS, MAX_BATCH, MAX_DEPTH, MAX_REQUEST_ID_BYTES, MAX_THREAD_ID_BYTES};
 use alloc::collections::BinaryHeap;
-use alloc::rc::Rc;
-use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::Cell;
 use core::cmp::Ordering;
-
-/// A threshold that a call crossed, with the numbers after that call.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct ThresholdCrossed {
-    /// The thread whose threshold was crossed.
-    pub thread_id: String,
-    /// The threshold, 1 to 100.
-    pub threshold_percent: u32,
-    /// The threshold's severity.
-    pub severity: Severity,
-    /// Percent used, rounded to one decimal.
-    pub percent_used: f64,
-    /// Total tokens used.
-    pub tokens_used: u64,
-    /// Tokens left, never below 0.
-    pub tokens_remaining: u64,
-    /// The thread's limit in tokens.
-    pub max_tokens: u64,
-}
-
-/// What a recorded consumption led to.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Consumed {
-    /// Usage after the call.
-    pub usage: Usage,
-    /// The thresholds this call crossed, ascending.
-    pub crossed: Vec<ThresholdCrossed>,
-}
-
-/// Why a check refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[error("thread {thread_id}: {used} of {max_tokens} tokens are used, {requested} more do not fit")]
-pub struct BudgetExhausted {
-    /// The thread that was checked.
-    pub thread_id: String,
-    /// Total tokens used.
-    pub used: u64,
-    /// The thread's limit in tokens.
-    pub max_tokens: u64,
-    /// The estimate that was asked for.
-    pub requested: u64,
-}
 
 /// The last word on a thread that was cleaned up.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,125 +26,6 @@ pub struct FinalBudget {
     pub triggered_thresholds: Vec<u32>,
 }
 
-/// A thread id that is empty or has more than [`MAX_THREAD_ID_BYTES`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", Self::TEXT)]
-pub struct InvalidThreadId;
-
-impl InvalidThreadId {
-    /// What an id has to be, in words.
-    pub const TEXT: &'static str = "a thread id has 1 to 1,024 bytes of UTF-8";
-}
-
-/// Why a call was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RegistryError {
-    /// The budget is used up, or the estimate does not fit.
-    #[error(transparent)]
-    Exhausted(#[from] BudgetExhausted),
-    /// The thread id is empty or too long.
-    #[error(transparent)]
-    InvalidThreadId(#[from] InvalidThreadId),
-    /// The thread is new and there are as many as there may be: this many.
-    #[error("there are already {0} threads, the most there may be")]
-    TooManyThreads(u32),
-    /// A threshold's percent is outside 1 to 100 or given twice.
-    #[error(transparent)]
-    InvalidThreshold(#[from] InvalidThreshold),
-    /// There is not enough memory to grow and still answer later calls.
-    #[error("the memory of this instance is used up")]
-    OutOfMemory,
-}
-
-/// A live view of one thread's budget. Clones share it; it outlives its place in the registry and
-/// then goes on counting, detached.
-#[derive(Clone, Debug)]
-pub struct ThreadBudget(Rc<Thread>);
-
-#[derive(Debug)]
-struct Thread {
-    id: Box<str>,
-    budget: Cell<Budget>,
-}
-
-impl ThreadBudget {
-    pub(crate) fn new(id: &str, budget: Budget) -> Self {
-        Self(Rc::new(Thread { id: id.into(), budget: Cell::new(budget) }))
-    }
-
-    /// The thread this budget was created for.
-    #[must_use]
-    pub fn thread_id(&self) -> &str {
-        &self.0.id
-    }
-
-    /// The counters of now.
-    #[must_use]
-    pub fn budget(&self) -> Budget {
-        self.0.budget.get()
-    }
-
-    /// The usage of now.
-    #[must_use]
-    pub fn usage(&self) -> Usage {
-        self.budget().usage()
-    }
-
-    /// Record what one request used and report the thresholds it crossed.
-    pub fn consume(&self, prompt_tokens: u64, completion_tokens: u64, thresholds: &Thresholds) -> Consumed {
-        let mut budget = self.budget();
-        budget.record(prompt_tokens, completion_tokens);
-        Consumed { usage: budget.usage(), crossed: self.cross(budget, thresholds) }
-    }
-
-    /// Report, and mark, the thresholds that are reached and were not reported before.
-    pub fn check_thresholds(&self, thresholds: &Thresholds) -> Vec<ThresholdCrossed> {
-        self.cross(self.budget(), thresholds)
-    }
-
-    /// Keep the budget, with the thresholds that it crosses marked, and report those.
-    fn cross(&self, mut budget: Budget, thresholds: &Thresholds) -> Vec<ThresholdCrossed> {
-        let crossed = budget.cross(thresholds);
-        self.0.budget.set(budget);
-        if crossed.is_empty() {
-            return Vec::new();
-        }
-        let percent_used = round_to_tenth(budget.percent_used());
-        let usage = budget.usage();
-        let mut report = Vec::with_capacity(crossed.len());
-        report.extend(crossed.iter().map(|percent| ThresholdCrossed {
-            thread_id: self.thread_id().into(),
-            threshold_percent: percent,
-            severity: thresholds.severity(percent),
-            percent_used,
-            tokens_used: usage.total_tokens,
-            tokens_remaining: usage.remaining,
-            max_tokens: usage.max_tokens,
-        }));
-        report
-    }
-
-    /// The eight bytes of the id after a prefix of that length, in the order of the ids.
-    fn key_after(&self, prefix: usize) -> u64 {
-        let rest = self.thread_id().as_bytes().get(prefix..).unwrap_or_default();
-        (0..8).fold(0, |key, at| key << 8 | u64::from(rest.get(at).copied().unwrap_or_default()))
-    }
-
-    fn check(&self, estimated_tokens: u64) -> Result<(), BudgetExhausted> {
-        let budget = self.budget();
-        if !budget.is_exhausted() && budget.can_consume(estimated_tokens) {
-            return Ok(());
-        }
-        let usage = budget.usage();
-        Err(BudgetExhausted {
-            thread_id: self.thread_id().into(),
-            used: usage.total_tokens,
-            max_tokens: usage.max_tokens,
-            requested: estimated_tokens,
-        })
-    }
-}
-
 /// Budgets by thread id.
 #[derive(Debug)]
 pub struct Registry {
@@ -197,6 +33,8 @@ pub struct Registry {
     max_threads: u32,
     thresholds: Thresholds,
     threads: Index,
+    /// The longest line of ancestors there has been since the registry was last empty.
+    deepest: u32,
 }
 
 impl Default for Registry {
@@ -214,6 +52,7 @@ impl Registry {
             max_threads: u32::MAX,
             thresholds: Thresholds::DEFAULT,
             threads: Index::new(),
+            deepest: 1,
         }
     }
 
@@ -257,17 +96,61 @@ impl Registry {
     /// [`RegistryError::InvalidThreadId`], [`RegistryError::TooManyThreads`] and
     /// [`RegistryError::OutOfMemory`], also for a thread that exists: a handle takes memory.
     pub fn get_budget(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
-        room_to_grow()?;
-        self.open(thread_id)
+        self.room_to_grow(self.deepest)?;
+        self.get_or_create(thread_id)
     }
 
-    /// Whether the thread may use `estimated_tokens` more; creates it when it does not exist.
+    /// A handle on a thread with a limit of its own, or with a parent, or both. What it consumes and
+    /// holds also counts against every ancestor, and a check asks them all. Without a limit it gets
+    /// the one in force. A thread that exists is returned as it is when it has the limit and the
+    /// parent that are asked for.
     ///
     /// # Errors
-    /// [`RegistryError::Exhausted`] when the total has reached the limit or the estimate does not
-    /// fit; otherwise as [`Registry::consume`].
+    /// As [`Registry::get_budget`], and [`RegistryError::ParentCycle`],
+    /// [`RegistryError::UnknownParent`], [`RegistryError::TooDeep`], [`RegistryError::OptionsDiffer`].
+    pub fn open_thread(
+        &mut self,
+        thread_id: &str,
+        max_tokens: Option<u64>,
+        parent: Option<&str>,
+    ) -> Result<ThreadBudget, RegistryError> {
+        check_id(thread_id)?;
+        let parent = parent.map(|parent| self.parent_for(thread_id, parent)).transpose()?;
+        if let Some(thread) = self.threads.get(thread_id) {
+            let same_limit = max_tokens.is_none_or(|limit| limit == thread.usage().max_tokens);
+            let same_parent = parent.is_none_or(|parent| {
+                thread.parent().is_some_and(|current| current.thread_id() == parent.thread_id())
+            });
+            if !(same_limit && same_parent) {
+                return Err(RegistryError::OptionsDiffer(thread_id.into()));
+            }
+            self.room_to_grow(self.deepest)?;
+            return Ok(thread.clone());
+        }
+        let opened = max_tokens.is_some() || parent.is_some();
+        let budget = Budget::new(max_tokens.unwrap_or(self.max_tokens_per_thread));
+        self.create(thread_id, budget, opened, parent.as_ref())
+    }
+
+    /// Whether the thread may use `estimated_tokens` more, beside what is held; creates it when it
+    /// does not exist.
+    ///
+    /// # Errors
+    /// [`RegistryError::Exhausted`] when all is used or held or the estimate does not fit, here or in
+    /// an ancestor; otherwise as [`Registry::consume`].
     pub fn check_budget(&mut self, thread_id: &str, estimated_tokens: u64) -> Result<(), RegistryError> {
-        Ok(self.open(thread_id)?.check(estimated_tokens)?)
+        Ok(self.get_or_create(thread_id)?.check(estimated_tokens)?)
+    }
+
+    /// A check that also holds the tokens until the reservation is committed or dropped.
+    ///
+    /// # Errors
+    /// As [`Registry::check_budget`]; [`RegistryError::OutOfMemory`] also for a thread that exists.
+    pub fn reserve(&mut self, thread_id: &str, estimated_tokens: u64) -> Result<Reservation, RegistryError> {
+        self.room_to_grow(self.deepest)?;
+        let thread = self.get_or_create(thread_id)?;
+        thread.check(estimated_tokens)?;
+        Ok(Reservation::new(thread, estimated_tokens))
     }
 
     /// Record what one request used; creates the thread when it does not exist.
@@ -281,8 +164,88 @@ impl Registry {
         prompt_tokens: u64,
         completion_tokens: u64,
     ) -> Result<Consumed, RegistryError> {
-        let thread = self.open(thread_id)?;
+        let thread = self.get_or_create(thread_id)?;
         Ok(thread.consume(prompt_tokens, completion_tokens, &self.thresholds))
+    }
+
+    /// The same, unless the thread has counted a request of that id among its latest
+    /// [`REQUEST_WINDOW`](crate::REQUEST_WINDOW): then nothing is counted and the result says so.
+    ///
+    /// # Errors
+    /// As [`Registry::consume`], [`RegistryError::OutOfMemory`] also for a thread that exists; and
+    /// [`RegistryError::InvalidRequestId`].
+    pub fn consume_once(
+        &mut self,
+        thread_id: &str,
+        request_id: &str,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Result<Consumed, RegistryError> {
+        check_id(thread_id)?;
+        if !(1..=MAX_REQUEST_ID_BYTES).contains(&request_id.len()) {
+            return Err(InvalidRequestId.into());
+        }
+        if let Some(thread) = self.threads.get(thread_id)
+            && thread.requests().is_some_and(|requests| requests.contains(request_id))
+        {
+            return Ok(Consumed { usage: thread.usage(), crossed: Vec::new(), repeated: true });
+        }
+        self.room_to_grow(self.deepest)?;
+        let thread = self.get_or_create(thread_id)?;
+        thread.requests_mut().push(request_id);
+        Ok(thread.consume(prompt_tokens, completion_tokens, &self.thresholds))
+    }
+
+    /// Record all of these, or none: thread, prompt and completion tokens of each. Returns what they
+    /// crossed, in their order. `row_bytes` is what a caller who copies that list takes for each row
+    /// beside the id.
+    ///
+    /// # Errors
+    /// As [`Registry::consume`], and [`RegistryError::BatchTooLarge`]; [`RegistryError::OutOfMemory`]
+    /// also when there may be no room for the result.
+    pub fn consume_batch<'a>(
+        &mut self,
+        entries: impl ExactSizeIterator<Item = (&'a str, u64, u64)> + Clone,
+        row_bytes: usize,
+    ) -> Result<Vec<ThresholdCrossed>, RegistryError> {
+        if entries.len() > MAX_BATCH {
+            return Err(RegistryError::BatchTooLarge(MAX_BATCH as u32));
+        }
+        let mut threads = Vec::with_capacity(entries.len());
+        let before = self.threads.len();
+        let mut created = Vec::new();
+        let mut largest_report = 0usize;
+        let mut prepare = || {
+            for (thread_id, _, _) in entries.clone() {
+                let thread = self.get_or_create(thread_id)?;
+                if self.threads.len() > before + created.len() {
+                    created.push(thread.clone());
+                }
+                largest_report = largest_report.saturating_add(
+                    thread.largest_report(&self.thresholds, size_of::<ThresholdCrossed>() + row_bytes),
+                );
+                threads.push(thread);
+            }
+            if has_room(largest_report) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+        };
+        if let Err(error) = prepare() {
+            for thread in created {
+                self.threads.remove(thread.thread_id());
+                thread.detach();
+            }
+            return Err(error);
+        }
+        let mut crossed = Vec::new();
+        for (thread, (_, prompt_tokens, completion_tokens)) in threads.iter().zip(entries) {
+            crossed.append(&mut thread.consume(prompt_tokens, completion_tokens, &self.thresholds).crossed);
+        }
+        Ok(crossed)
+    }
+
+    /// The thresholds that the thread has crossed and that were not taken before, ascending, with the
+    /// numbers of now. None when the thread does not exist.
+    pub fn take_warnings(&mut self, thread_id: &str) -> Vec<BudgetWarning> {
+        self.threads.get(thread_id).map_or_else(Vec::new, ThreadBudget::take_warnings)
     }
 
     /// Whether the thread exists.
@@ -295,6 +258,12 @@ impl Registry {
     #[must_use]
     pub fn get_usage(&self, thread_id: &str) -> Option<Usage> {
         self.threads.get(thread_id).map(ThreadBudget::usage)
+    }
+
+    /// Tokens that live reservations hold of the thread; 0 when it does not exist.
+    #[must_use]
+    pub fn held_tokens(&self, thread_id: &str) -> u64 {
+        self.threads.get(thread_id).map_or(0, ThreadBudget::held_tokens)
     }
 
     /// Every thread, ascending by id, for a caller who will copy each id and `row_bytes` beside it.
@@ -332,14 +301,35 @@ impl Registry {
         common.map_or(0, <[u8]>::len)
     }
 
-    /// Forget the thread; handles on it go on counting, detached.
+    /// Start the thread over; handles on it go on counting, detached. One that was opened, or that
+    /// has children, gets a fresh budget in its place: an opened one of the same limit, with the
+    /// parent and the children it had. Any other is forgotten.
+    ///
+    /// When there is no memory for a fresh budget beside the old one, the old one starts over itself
+    /// and handles on it stay attached.
     pub fn reset_thread(&mut self, thread_id: &str) {
-        self.threads.remove(thread_id);
+        let Some(thread) = self.threads.get(thread_id).cloned() else { return };
+        if !thread.keeps_its_place() {
+            self.threads.remove(thread_id);
+            thread.detach();
+            return;
+        }
+        let limit = if thread.is_opened() { thread.usage().max_tokens } else { self.max_tokens_per_thread };
+        let budget = Budget::new(limit);
+        if self.room_to_grow(self.deepest).is_ok() {
+            let fresh = ThreadBudget::new(thread_id, budget);
+            thread.replace_by(&fresh);
+            self.threads.replace(fresh);
+        } else {
+            thread.restart(budget);
+        }
     }
 
-    /// Forget the thread and return its final budget, if it existed.
+    /// Forget the thread, and every thread below it, and return its final budget, if it existed.
     pub fn cleanup_thread(&mut self, thread_id: &str) -> Option<FinalBudget> {
-        let budget = self.threads.remove(thread_id)?.budget();
+        let thread = self.threads.remove(thread_id)?;
+        self.forget_below(&thread);
+        let budget = thread.budget();
         Some(FinalBudget {
             usage: budget.usage(),
             percent_used: budget.percent_used(),
@@ -349,26 +339,149 @@ impl Registry {
 
     /// Forget every thread; the settings stay.
     pub fn clear(&mut self) {
-        self.threads.clear();
+        let threads = core::mem::take(&mut self.threads);
+        threads.iter().for_each(|thread| drop(thread.detach()));
+        self.deepest = 1;
+    }
+
+    /// The states of up to `limit` threads after the one of that id, in an order in which parents come
+    /// before their children. Fewer when memory or [`MAX_PAGE`](crate::MAX_PAGE) want it so, none
+    /// when there are no more. `row_bytes` is what a caller who copies a state takes beside its lists.
+    #[must_use]
+    pub fn snapshot(&self, after: Option<&str>, limit: u32, row_bytes: usize) -> Vec<ThreadState> {
+        let mut page = self.page(after, (limit as usize).min(crate::MAX_PAGE));
+        // What the states take here, and again in a copy.
+        let bytes = |page: &[&ThreadBudget]| -> usize {
+            page.iter().map(|thread| 2 * ThreadState::bytes_of(thread) + row_bytes).sum()
+        };
+        while page.len() > 1 && !has_room(bytes(&page)) {
+            page.truncate(page.len() / 2);
+        }
+        page.into_iter().map(ThreadState::of).collect()
+    }
+
+    /// By depth, then in the order of the index.
+    fn page(&self, after: Option<&str>, limit: usize) -> Vec<&ThreadBudget> {
+        let mut page = Vec::new();
+        let mut after = after;
+        let mut depth = after.and_then(|id| self.threads.get(id)).map_or(1, ThreadBudget::depth);
+        while page.len() < limit && depth <= self.deepest {
+            let of_this_depth = self.threads.iter_after(after).filter(|thread| thread.depth() == depth);
+            page.extend(of_this_depth.take(limit - page.len()));
+            depth += 1;
+            after = None;
+        }
+        page
+    }
+
+    /// Bring threads back, all or none. None of them may exist; a parent must, or come earlier in
+    /// the list. Pages are restored in the order in which they were taken.
+    ///
+    /// # Errors
+    /// [`RegistryError::InvalidState`] and everything that creating threads can meet.
+    pub fn restore(&mut self, states: &[ThreadState]) -> Result<(), RegistryError> {
+        for (at, state) in states.iter().enumerate() {
+            if let Err(error) = self.restore_one(state) {
+                // Children come after their parents, so that each is alone when its turn comes.
+                for restored in states.iter().take(at).rev() {
+                    self.cleanup_thread(&restored.thread_id);
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn restore_one(&mut self, state: &ThreadState) -> Result<(), RegistryError> {
+        check_id(&state.thread_id)?;
+        if self.has_budget(&state.thread_id) {
+            return Err(state.invalid("it exists already"));
+        }
+        if state.parent.is_some() && !state.opened {
+            return Err(state.invalid("a thread with a parent was opened"));
+        }
+        let budget = state.check().map_err(|why| state.invalid(why))?;
+        let parent = state.parent.as_deref();
+        let parent = parent.map(|parent| self.parent_for(&state.thread_id, parent)).transpose()?;
+        let thread = self.create(&state.thread_id, budget, state.opened, parent.as_ref())?;
+        state.request_ids.iter().for_each(|request_id| thread.requests_mut().push(request_id));
+        Ok(())
     }
 
     /// Get or create.
-    fn open(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
+    fn get_or_create(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
         if let Some(thread) = self.threads.get(thread_id) {
             return Ok(thread.clone());
         }
-        if !(1..=MAX_THREAD_ID_BYTES).contains(&thread_id.len()) {
-            return Err(InvalidThreadId.into());
-        }
+        check_id(thread_id)?;
+        self.create(thread_id, Budget::new(self.max_tokens_per_thread), false, None)
+    }
+
+    /// Create a thread that does not exist, of an id that is valid.
+    fn create(
+        &mut self,
+        thread_id: &str,
+        budget: Budget,
+        opened: bool,
+        parent: Option<&ThreadBudget>,
+    ) -> Result<ThreadBudget, RegistryError> {
         if self.threads.len() >= self.max_threads as usize {
             return Err(RegistryError::TooManyThreads(self.max_threads));
         }
+        let depth = parent.map_or(1, |parent| parent.depth() + 1);
+        let deepest = self.deepest.max(depth);
         self.threads.reserve().map_err(|_| RegistryError::OutOfMemory)?;
-        room_to_grow()?;
-        let thread = ThreadBudget::new(thread_id, Budget::new(self.max_tokens_per_thread));
+        if let Some(mut siblings) = parent.and_then(ThreadBudget::children) {
+            siblings.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+        }
+        self.room_to_grow(deepest)?;
+        self.deepest = deepest;
+        let thread = ThreadBudget::new(thread_id, budget);
+        if opened {
+            thread.set_opened();
+        }
+        if let Some(parent) = parent {
+            thread.adopt(parent);
+        }
         self.threads.insert(thread.clone());
         Ok(thread)
     }
+
+    /// The thread of the id `parent`, if it can be the parent of the other.
+    fn parent_for(&self, thread_id: &str, parent: &str) -> Result<ThreadBudget, RegistryError> {
+        let cycle = || RegistryError::ParentCycle(parent.into());
+        if parent == thread_id {
+            return Err(cycle());
+        }
+        let parent_thread =
+            self.threads.get(parent).cloned().ok_or_else(|| RegistryError::UnknownParent(parent.into()))?;
+        if parent_thread.ancestors().any(|ancestor| ancestor.thread_id() == thread_id) {
+            return Err(cycle());
+        }
+        if parent_thread.depth() >= MAX_DEPTH {
+            return Err(RegistryError::TooDeep(MAX_DEPTH));
+        }
+        Ok(parent_thread)
+    }
+
+    /// Take a thread that has left the index out of its tree, and what is below it out of both.
+    fn forget_below(&mut self, thread: &ThreadBudget) {
+        let children = thread.detach();
+        children.iter().for_each(|child| {
+            self.threads.remove(child.thread_id());
+            self.forget_below(child);
+        });
+    }
+
+    /// Whether state may grow in a registry whose longest line of ancestors has this many threads: a
+    /// consumption can make a report for each.
+    fn room_to_grow(&self, deepest: u32) -> Result<(), RegistryError> {
+        if has_room(HEADROOM * deepest as usize) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+    }
+}
+
+fn check_id(thread_id: &str) -> Result<(), InvalidThreadId> {
+    if (1..=MAX_THREAD_ID_BYTES).contains(&thread_id.len()) { Ok(()) } else { Err(InvalidThreadId) }
 }
 
 /// Threads in the order of their ids, most of it decided by a few bytes at hand.
@@ -396,7 +509,3 @@ impl PartialEq for ById<'_> {
 }
 
 impl Eq for ById<'_> {}
-
-fn room_to_grow() -> Result<(), RegistryError> {
-    if has_room(HEADROOM) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
-}

@@ -27,52 +27,72 @@ pub struct Threshold {
 #[error("threshold {0} %: a percent is 1 to 100 and given once")]
 pub struct InvalidThreshold(pub u32);
 
-/// A set of percents from 1 to 100, in the 16 bytes that every thread carries.
+/// A set of percents from 1 to 100, in 16 bytes. Two words, since a `u128` would align, and so pad,
+/// everything that holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PercentSet(u128);
+pub struct PercentSet([u64; 2]);
 
 impl PercentSet {
     /// The percents that a threshold may have.
     pub const RANGE: core::ops::RangeInclusive<u32> = 1..=100;
 
-    pub(crate) const EMPTY: Self = Self(0);
+    pub(crate) const EMPTY: Self = Self::from_bits(0);
+
+    const fn from_bits(bits: u128) -> Self {
+        Self([bits as u64, (bits >> 64) as u64])
+    }
+
+    const fn bits(self) -> u128 {
+        self.0[0] as u128 | (self.0[1] as u128) << 64
+    }
 
     /// `percent` must be in [`PercentSet::RANGE`], here and below.
     const fn only(percent: u32) -> Self {
-        Self(1 << percent)
+        Self::from_bits(1 << percent)
+    }
+
+    /// The set of these, unless one is out of range or they do not ascend.
+    pub(crate) fn ascending(percents: &[u32]) -> Option<Self> {
+        let in_range = percents.iter().all(|percent| Self::RANGE.contains(percent));
+        (in_range && percents.is_sorted_by(|a, b| a < b))
+            .then(|| percents.iter().fold(Self::EMPTY, |set, percent| set.union(Self::only(*percent))))
     }
 
     fn contains(self, percent: u32) -> bool {
-        self.0 & Self::only(percent).0 != 0
+        !self.intersection(Self::only(percent)).is_empty()
     }
 
     pub(crate) fn insert(&mut self, percent: u32) {
         *self = self.union(Self::only(percent));
     }
 
-    pub(crate) fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+    pub(crate) const fn union(self, other: Self) -> Self {
+        Self::from_bits(self.bits() | other.bits())
+    }
+
+    fn intersection(self, other: Self) -> Self {
+        Self::from_bits(self.bits() & other.bits())
     }
 
     pub(crate) fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+        Self::from_bits(self.bits() & !other.bits())
     }
 
     /// Whether there is no percent in the set.
     #[must_use]
     pub fn is_empty(self) -> bool {
-        self.0 == 0
+        self.bits() == 0
     }
 
     /// How many percents there are.
     #[must_use]
     pub fn len(self) -> usize {
-        self.0.count_ones() as usize
+        self.bits().count_ones() as usize
     }
 
     /// The percents, ascending.
     pub fn iter(self) -> impl Iterator<Item = u32> {
-        let mut rest = self.0;
+        let mut rest = self.bits();
         core::iter::from_fn(move || {
             let lowest = rest.trailing_zeros();
             rest &= rest.checked_sub(1)?;
@@ -84,18 +104,20 @@ impl PercentSet {
 /// Which percents warn, and how urgently. At most one severity a percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Thresholds {
-    warning: PercentSet,
-    critical: PercentSet,
-    last: PercentSet,
+    /// Those that are warnings or final.
+    low: PercentSet,
+    /// Those that are critical or final.
+    high: PercentSet,
 }
 
 impl Thresholds {
     /// 75 warning, 90 critical, 95 final, as the reference system has them.
-    pub const DEFAULT: Self =
-        Self { warning: PercentSet::only(75), critical: PercentSet::only(90), last: PercentSet::only(95) };
+    pub const DEFAULT: Self = Self {
+        low: PercentSet::only(75).union(PercentSet::only(95)),
+        high: PercentSet::only(90).union(PercentSet::only(95)),
+    };
 
-    const NONE: Self =
-        Self { warning: PercentSet::EMPTY, critical: PercentSet::EMPTY, last: PercentSet::EMPTY };
+    pub(crate) const NONE: Self = Self { low: PercentSet::EMPTY, high: PercentSet::EMPTY };
 
     /// Exactly these, in any order.
     ///
@@ -126,30 +148,38 @@ impl Thresholds {
     fn add(&mut self, Threshold { percent, severity }: Threshold) -> bool {
         let new = PercentSet::RANGE.contains(&percent) && !self.percents().contains(percent);
         if new {
-            match severity {
-                Severity::Warning => &mut self.warning,
-                Severity::Critical => &mut self.critical,
-                Severity::Final => &mut self.last,
+            if severity != Severity::Critical {
+                self.low.insert(percent);
             }
-            .insert(percent);
+            if severity != Severity::Warning {
+                self.high.insert(percent);
+            }
         }
         new
+    }
+
+    /// Those of these whose percent is in the set.
+    pub(crate) fn only(&self, percents: PercentSet) -> Self {
+        Self { low: self.low.intersection(percents), high: self.high.intersection(percents) }
+    }
+
+    /// These and others of other percents.
+    pub(crate) fn and(&self, others: Self) -> Self {
+        Self { low: self.low.union(others.low), high: self.high.union(others.high) }
     }
 
     /// The percents that warn.
     #[must_use]
     pub fn percents(&self) -> PercentSet {
-        self.warning.union(self.critical).union(self.last)
+        self.low.union(self.high)
     }
 
     /// The severity of a percent that [`Thresholds::percents`] holds.
     pub(crate) fn severity(&self, percent: u32) -> Severity {
-        if self.last.contains(percent) {
-            Severity::Final
-        } else if self.critical.contains(percent) {
-            Severity::Critical
-        } else {
-            Severity::Warning
+        match (self.low.contains(percent), self.high.contains(percent)) {
+            (true, true) => Severity::Final,
+            (false, true) => Severity::Critical,
+            _ => Severity::Warning,
         }
     }
 

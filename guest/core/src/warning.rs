@@ -1,7 +1,8 @@
 //! What the agent reads.
 
-use crate::percent::round_to_whole;
-use crate::registry::ThresholdCrossed;
+use crate::budget::Budget;
+use crate::percent::{round_to_tenth, round_to_whole};
+use crate::thread::ThresholdCrossed;
 use crate::threshold::Severity;
 use alloc::string::String;
 
@@ -31,13 +32,28 @@ impl From<&ThresholdCrossed> for BudgetWarning {
             tokens_remaining: crossed.tokens_remaining,
             max_tokens: crossed.max_tokens,
             severity: crossed.severity,
-            message: message(crossed),
+            message: message(crossed.severity, crossed.percent_used, crossed.tokens_remaining),
         }
     }
 }
 
-fn message(crossed: &ThresholdCrossed) -> String {
-    let (opening, advice) = match crossed.severity {
+impl BudgetWarning {
+    /// The warning with the numbers that the budget has now.
+    pub(crate) fn of_now(budget: &Budget, severity: Severity) -> Self {
+        let percent_used = round_to_tenth(budget.percent_used());
+        Self {
+            percent_used,
+            tokens_used: budget.total_tokens(),
+            tokens_remaining: budget.remaining(),
+            max_tokens: budget.usage().max_tokens,
+            severity,
+            message: message(severity, percent_used, budget.remaining()),
+        }
+    }
+}
+
+fn message(severity: Severity, percent_used: f64, tokens_remaining: u64) -> String {
+    let (opening, advice) = match severity {
         Severity::Warning => ("Note: ", ""),
         Severity::Critical => {
             ("WARNING: ", " Consider wrapping up: finish the current step, summarise, or hand over.")
@@ -47,9 +63,9 @@ fn message(crossed: &ThresholdCrossed) -> String {
         }
     };
     let mut text = String::from(opening);
-    push_grouped(&mut text, round_to_whole(crossed.percent_used));
+    push_grouped(&mut text, round_to_whole(percent_used));
     text.push_str("% of the token budget is used, ");
-    push_grouped(&mut text, crossed.tokens_remaining);
+    push_grouped(&mut text, tokens_remaining);
     text.push_str(" tokens are left.");
     text.push_str(advice);
     text
