@@ -27,11 +27,18 @@ const ROW_BYTES: usize = size_of::<(String, types::Usage)>() + 56 + 32;
 
 struct Component;
 
-/// What a handle of the contract stands for.
+/// A row of crossed thresholds or of a snapshot takes at most this, in the canonical ABI, beside its
+/// own size and its lists.
+const CROSSED_BYTES: usize = 56;
+const STATE_BYTES: usize = 96;
+
+/// What the handles of the contract stand for.
 struct ThreadBudget(core::ThreadBudget);
+struct Reservation(core::Reservation);
 
 impl registry::Guest for Component {
     type ThreadBudget = ThreadBudget;
+    type Reservation = Reservation;
 
     fn configure(max_tokens_per_thread: u64) {
         REGISTRY.with(|registry| registry.configure(max_tokens_per_thread));
@@ -70,6 +77,53 @@ impl registry::Guest for Component {
         REGISTRY.with(|registry| Ok(registry.consume(&thread_id, prompt_tokens, completion_tokens)?.into()))
     }
 
+    fn consume_batch(
+        entries: Vec<types::UsageEntry>,
+    ) -> Result<Vec<types::ThresholdCrossed>, types::RegistryError> {
+        let entries =
+            entries.iter().map(|entry| (&*entry.thread_id, entry.prompt_tokens, entry.completion_tokens));
+        let crossed = REGISTRY.with(|registry| registry.consume_batch(entries, CROSSED_BYTES))?;
+        Ok(each(crossed))
+    }
+
+    fn consume_once(
+        thread_id: String,
+        request_id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Result<types::Consumed, types::RegistryError> {
+        REGISTRY.with(|registry| {
+            Ok(registry.consume_once(&thread_id, &request_id, prompt_tokens, completion_tokens)?.into())
+        })
+    }
+
+    fn reserve(
+        thread_id: String,
+        estimated_tokens: u64,
+    ) -> Result<registry::Reservation, types::RegistryError> {
+        let reservation = REGISTRY.with(|registry| registry.reserve(&thread_id, estimated_tokens))?;
+        Ok(registry::Reservation::new(Reservation(reservation)))
+    }
+
+    fn open_thread(
+        thread_id: String,
+        options: types::ThreadOptions,
+    ) -> Result<registry::ThreadBudget, types::RegistryError> {
+        let types::ThreadOptions { max_tokens, parent } = options;
+        let budget =
+            REGISTRY.with(|registry| registry.open_thread(&thread_id, max_tokens, parent.as_deref()))?;
+        Ok(registry::ThreadBudget::new(ThreadBudget(budget)))
+    }
+
+    fn take_warnings(thread_id: String) -> Vec<types::BudgetWarning> {
+        let warnings = REGISTRY.with(|registry| registry.take_warnings(&thread_id));
+        each(warnings)
+    }
+
+    fn held_tokens(thread_id: String) -> u64 {
+        REGISTRY.with(|registry| registry.held_tokens(&thread_id))
+    }
+
     fn has_budget(thread_id: String) -> bool {
         REGISTRY.with(|registry| registry.has_budget(&thread_id))
     }
@@ -96,6 +150,37 @@ impl registry::Guest for Component {
     fn clear() {
         REGISTRY.with(Registry::clear);
     }
+
+    fn snapshot(after: Option<String>, limit: u32) -> Vec<types::ThreadState> {
+        let states = REGISTRY.with(|registry| registry.snapshot(after.as_deref(), limit, STATE_BYTES));
+        each(states)
+    }
+
+    fn restore(states: Vec<types::ThreadState>) -> Result<(), types::RegistryError> {
+        let states: Vec<core::ThreadState> = each(states);
+        REGISTRY.with(|registry| Ok(registry.restore(&states)?))
+    }
+}
+
+impl registry::GuestReservation for Reservation {
+    fn tokens(&self) -> u64 {
+        self.0.tokens()
+    }
+
+    fn charged_thread(&self) -> Option<String> {
+        self.0.charged().map(|budget| budget.thread_id().into())
+    }
+
+    fn commit(
+        reservation: registry::Reservation,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> types::Consumed {
+        let Self(reservation) = reservation.into_inner();
+        REGISTRY.with(|registry| {
+            reservation.commit(prompt_tokens, completion_tokens, registry.thresholds()).into()
+        })
+    }
 }
 
 impl registry::GuestThreadBudget for ThreadBudget {
@@ -116,7 +201,15 @@ impl registry::GuestThreadBudget for ThreadBudget {
     }
 
     fn can_consume(&self, estimated_tokens: u64) -> bool {
-        self.0.budget().can_consume(estimated_tokens)
+        self.0.can_consume(estimated_tokens)
+    }
+
+    fn held_tokens(&self) -> u64 {
+        self.0.held_tokens()
+    }
+
+    fn is_detached(&self) -> bool {
+        self.0.is_detached()
     }
 
     fn consume(&self, prompt_tokens: u64, completion_tokens: u64) -> types::Consumed {
@@ -130,7 +223,7 @@ impl registry::GuestThreadBudget for ThreadBudget {
 
     fn check_thresholds(&self, thresholds: Vec<types::Threshold>) -> Vec<types::ThresholdCrossed> {
         let thresholds = Thresholds::reachable(thresholds.into_iter().map(Into::into));
-        self.0.check_thresholds(&thresholds).into_iter().map(Into::into).collect()
+        each(self.0.check_thresholds(&thresholds))
     }
 }
 
@@ -188,11 +281,53 @@ translate!(core::BudgetWarning => types::BudgetWarning {
     percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
 });
 
+/// Where a field is a list of records, each is translated.
+fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
+    list.into_iter().map(Into::into).collect()
+}
+
 impl From<core::Consumed> for types::Consumed {
-    fn from(core::Consumed { usage, crossed }: core::Consumed) -> Self {
-        Self { usage: usage.into(), crossed: crossed.into_iter().map(Into::into).collect() }
+    fn from(core::Consumed { usage, crossed, repeated }: core::Consumed) -> Self {
+        Self { usage: usage.into(), crossed: each(crossed), repeated }
     }
 }
+
+/// Translate a thread's state, both ways.
+macro_rules! translate_state {
+    ($from:path => $to:path) => {
+        impl From<$from> for $to {
+            fn from(state: $from) -> Self {
+                let $from {
+                    thread_id,
+                    parent,
+                    opened,
+                    max_tokens,
+                    prompt_tokens,
+                    completion_tokens,
+                    request_count,
+                    triggered_thresholds,
+                    undelivered_thresholds,
+                    request_ids,
+                } = state;
+                Self {
+                    thread_id,
+                    parent,
+                    opened,
+                    max_tokens,
+                    prompt_tokens,
+                    completion_tokens,
+                    request_count,
+                    triggered_thresholds,
+                    undelivered_thresholds: each(undelivered_thresholds),
+                    request_ids,
+                }
+            }
+        }
+    };
+}
+
+translate_state!(core::ThreadState => types::ThreadState);
+translate_state!(types::ThreadState => core::ThreadState);
 
 impl From<core::RegistryError> for types::RegistryError {
     fn from(error: core::RegistryError) -> Self {
@@ -206,6 +341,15 @@ impl From<core::RegistryError> for types::RegistryError {
                 Self::InvalidThreshold(percent)
             }
             core::RegistryError::OutOfMemory => Self::OutOfMemory,
+            core::RegistryError::UnknownParent(parent) => Self::UnknownParent(parent),
+            core::RegistryError::ParentCycle(parent) => Self::ParentCycle(parent),
+            core::RegistryError::TooDeep(most) => Self::TooDeep(most),
+            core::RegistryError::OptionsDiffer(thread_id) => Self::OptionsDiffer(thread_id),
+            core::RegistryError::InvalidRequestId(_) => {
+                Self::InvalidRequestId(core::InvalidRequestId::TEXT.into())
+            }
+            core::RegistryError::BatchTooLarge(most) => Self::BatchTooLarge(most),
+            core::RegistryError::InvalidState(why) => Self::InvalidState(why),
         }
     }
 }

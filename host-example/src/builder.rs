@@ -1,18 +1,16 @@
 //! From settings to a running registry.
 
-use crate::bindings::ThreadBudgetPre;
 use crate::cache::{Cache, load_or_compile};
 use crate::error::LoadError;
-use crate::registry::{Instance, Registry};
+use crate::instance::{Blueprint, engine};
+use crate::journal::{Durability, Journal};
+use crate::meter::Meter;
+use crate::registry::Registry;
 use crate::types::Threshold;
 use std::borrow::Cow;
 use std::fs;
-use std::io;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
-use wasmtime::component::Linker;
-use wasmtime::{Config, Engine, Store, StoreLimitsBuilder};
 
 /// Settings for a [`Registry`]; every one has a default.
 ///
@@ -40,6 +38,10 @@ pub struct RegistryBuilder {
     tokens_per_thread: Option<u64>,
     thresholds: Option<Vec<Threshold>>,
     max_threads: Option<u32>,
+    instances: usize,
+    database: Option<PathBuf>,
+    durability: Durability,
+    metrics: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -54,12 +56,6 @@ const DEFAULT_MAX_MEMORY_BYTES: usize = 512 << 20;
 /// Ten times what listing a million threads takes; all other calls take microseconds.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
-/// How often the clock ticks within a deadline. A call is stopped at most one tick late.
-pub(crate) const TICKS_PER_DEADLINE: u32 = 10;
-
-/// A clock that ticks faster would do little else.
-const SHORTEST_TICK: Duration = Duration::from_millis(1);
-
 impl Default for RegistryBuilder {
     fn default() -> Self {
         Self {
@@ -70,6 +66,10 @@ impl Default for RegistryBuilder {
             tokens_per_thread: None,
             thresholds: None,
             max_threads: None,
+            instances: 1,
+            database: None,
+            durability: Durability::default(),
+            metrics: false,
         }
     }
 }
@@ -133,11 +133,44 @@ impl RegistryBuilder {
         self
     }
 
+    /// How many instances share the threads, so that as many calls can run at once. 1 unless set. A
+    /// tree of threads stays in one of them.
+    pub fn instances(mut self, instances: usize) -> Self {
+        self.instances = instances;
+        self
+    }
+
+    /// Keep the state in this file, and start from what it holds; it is created when there is none.
+    /// Limits, thresholds and the thread limit are kept too, and those set here replace them. One
+    /// registry at a time can have it open.
+    pub fn database(mut self, path: impl Into<PathBuf>) -> Self {
+        self.database = Some(path.into());
+        self
+    }
+
+    /// When a call that changes something returns, with a database. [`Durability::Batched`] unless set.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Tell the `metrics` facade what happens: `thread_budget.tokens` by kind,
+    /// `thread_budget.crossings` by severity, `thread_budget.reservations` alive, and
+    /// `thread_budget.call.duration_seconds` and `thread_budget.call.errors` by call, refusals being of
+    /// the kind `refused`. A call then takes some 100 ns more.
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
+        self
+    }
+
     /// Compile (or load from the cache), instantiate and configure.
     ///
     /// # Errors
     /// See [`LoadError`].
     pub fn build(self) -> Result<Registry, LoadError> {
+        if self.database.is_some() && self.instances > 1 {
+            return Err(LoadError::TooManyInstances { instances: self.instances });
+        }
         let engine = engine(self.deadline)?;
         let bytes = match self.component {
             ComponentSource::Bytes(bytes) => bytes,
@@ -146,20 +179,9 @@ impl RegistryBuilder {
             }
         };
         let component = load_or_compile(&engine, &bytes, &self.cache).map_err(LoadError::Compile)?;
-        let pre = Linker::new(&engine)
-            .instantiate_pre(&component)
-            .and_then(ThreadBudgetPre::new)
-            .map_err(LoadError::Contract)?;
-
-        let limits = StoreLimitsBuilder::new().memory_size(self.max_memory_bytes).build();
-        let mut store = Store::new(&engine, limits);
-        store.limiter(|limits| limits);
-        if self.deadline.is_some() {
-            store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE));
-        }
-        let exports = pre.instantiate(&mut store).map_err(LoadError::Instantiate)?;
-
-        let registry = Registry::new(Instance::new(store, exports, self.deadline));
+        let blueprint = Blueprint::new(engine, &component, self.max_memory_bytes, self.deadline)?;
+        let journal = self.database.map(|path| Journal::open(path, self.durability)).transpose()?;
+        let registry = Registry::new(blueprint, self.instances, journal, Meter(self.metrics))?;
         if let Some(tokens) = self.tokens_per_thread {
             registry.configure(tokens)?;
         }
@@ -171,28 +193,4 @@ impl RegistryBuilder {
         }
         Ok(registry)
     }
-}
-
-fn engine(deadline: Option<Duration>) -> Result<Engine, LoadError> {
-    let mut config = Config::new();
-    config.epoch_interruption(deadline.is_some());
-    let engine = Engine::new(&config).map_err(LoadError::Engine)?;
-    if let Some(deadline) = deadline {
-        keep_time(&engine, (deadline / TICKS_PER_DEADLINE).max(SHORTEST_TICK)).map_err(LoadError::Clock)?;
-    }
-    Ok(engine)
-}
-
-/// Advance the engine's epoch every `tick`, for as long as the engine exists.
-fn keep_time(engine: &Engine, tick: Duration) -> io::Result<()> {
-    let engine = engine.weak();
-    let clock = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            thread::sleep(tick);
-        }
-    };
-    thread::Builder::new().name("thread-budget-clock".into()).spawn(clock)?;
-    Ok(())
 }

@@ -2,7 +2,8 @@
 //! allowed; it says how much would have been.
 
 use crate::bindings::exports::thread_budget::registry::types;
-use crate::types::BudgetExhausted;
+use crate::types::{BudgetExhausted, UsageEntry};
+use crate::{MAX_BATCH, MAX_BATCH_ID_BYTES, MAX_REQUEST_ID_BYTES, MAX_THREAD_ID_BYTES};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,15 @@ pub enum LoadError {
     /// The component could not be instantiated, for lack of memory for example.
     #[error("cannot instantiate the component: {0:#}")]
     Instantiate(#[source] wasmtime::Error),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A registry with a database has one instance.
+    #[error("a registry with a database has one instance, {instances} were asked for")]
+    TooManyInstances {
+        /// How many were asked for.
+        instances: usize,
+    },
     /// The component started but did not accept the settings.
     #[error("cannot apply the settings: {0}")]
     Settings(#[from] CallError),
@@ -68,6 +78,37 @@ pub enum CallError {
         /// wasmtime's account of it.
         reason: Arc<str>,
     },
+    /// The thread to be the parent does not exist. Open it first.
+    #[error("the parent {parent} does not exist; open it first")]
+    UnknownParent {
+        /// The parent asked for.
+        parent: String,
+    },
+    /// The thread to be the parent is the thread itself or below it.
+    #[error("the parent {parent} is the thread itself or below it")]
+    ParentCycle {
+        /// The parent asked for.
+        parent: String,
+    },
+    /// The line of ancestors would get too long.
+    #[error("a line of threads, each the parent of the next, has at most {max}")]
+    TooDeep {
+        /// The most threads there may be in a line.
+        max: u32,
+    },
+    /// The thread exists with another limit or another parent. Clean it up first.
+    #[error("thread {thread_id} exists with another limit or parent; clean it up first")]
+    OptionsDiffer {
+        /// The thread.
+        thread_id: String,
+    },
+    /// What the call did could not be written to the database. Whether it is there is unknown; the
+    /// next call starts from what the file says. `consume_once` is safe to repeat.
+    #[error("not recorded: {0}")]
+    Storage(#[from] StorageError),
+    /// The instance was rebuilt from its database after this handle was made. Get a new one.
+    #[error("the instance was rebuilt since this handle was made; get a new one")]
+    StaleHandle,
     /// An earlier call trapped or ran out of time, so its state cannot be trusted. Build a new one.
     #[error("the instance is lost since an earlier call failed ({reason}); build a new registry")]
     InstanceLost {
@@ -90,6 +131,30 @@ pub enum InvalidInput {
     Threshold {
         /// The percent.
         percent: u32,
+    },
+    /// The request id is empty or too long.
+    #[error("a request id has 1 to {max} bytes of UTF-8, this one has {bytes}", max = crate::MAX_REQUEST_ID_BYTES)]
+    RequestId {
+        /// Its length in bytes.
+        bytes: usize,
+    },
+    /// More entries, or more bytes of thread ids, than a batch may have.
+    #[error(
+        "a batch of {entries} entries with {id_bytes} bytes of thread ids: at most {} and {} are allowed",
+        crate::MAX_BATCH,
+        crate::MAX_BATCH_ID_BYTES
+    )]
+    BatchTooLarge {
+        /// How many entries were given.
+        entries: usize,
+        /// How long their ids are together, in bytes.
+        id_bytes: usize,
+    },
+    /// A thread's state that no snapshot can have given, or that does not fit here.
+    #[error("{reason}")]
+    State {
+        /// Which thread, and why.
+        reason: String,
     },
     /// More thresholds than there are percents.
     #[error("{count} thresholds: there can be at most {max}", max = crate::MAX_THRESHOLDS)]
@@ -114,5 +179,93 @@ pub(crate) fn from_contract<T>(
             CallError::Invalid(InvalidInput::Threshold { percent })
         }
         types::RegistryError::OutOfMemory => CallError::OutOfMemory,
+        types::RegistryError::UnknownParent(parent) => CallError::UnknownParent { parent },
+        types::RegistryError::ParentCycle(parent) => CallError::ParentCycle { parent },
+        types::RegistryError::TooDeep(max) => CallError::TooDeep { max },
+        types::RegistryError::OptionsDiffer(thread_id) => CallError::OptionsDiffer { thread_id },
+        // The host checks request ids and batches first: these two cannot come from a call of its own.
+        types::RegistryError::InvalidRequestId(reason) => CallError::Invalid(InvalidInput::State { reason }),
+        types::RegistryError::BatchTooLarge(entries) => {
+            CallError::Invalid(InvalidInput::BatchTooLarge { entries: entries as usize, id_bytes: 0 })
+        }
+        types::RegistryError::InvalidState(reason) => CallError::Invalid(InvalidInput::State { reason }),
     })
+}
+
+pub(crate) fn check_id(thread_id: &str) -> Result<(), InvalidInput> {
+    match thread_id.len() {
+        1..=MAX_THREAD_ID_BYTES => Ok(()),
+        bytes => Err(InvalidInput::ThreadId { bytes }),
+    }
+}
+
+pub(crate) fn check_request_id(request_id: &str) -> Result<(), InvalidInput> {
+    match request_id.len() {
+        1..=MAX_REQUEST_ID_BYTES => Ok(()),
+        bytes => Err(InvalidInput::RequestId { bytes }),
+    }
+}
+
+/// Whether an instance can take the batch even at its memory cap.
+pub(crate) fn check_batch(entries: &[UsageEntry]) -> Result<(), InvalidInput> {
+    entries.iter().try_for_each(|entry| check_id(&entry.thread_id))?;
+    let id_bytes = entries.iter().map(|entry| entry.thread_id.len()).sum();
+    if entries.len() > MAX_BATCH || id_bytes > MAX_BATCH_ID_BYTES {
+        return Err(InvalidInput::BatchTooLarge { entries: entries.len(), id_bytes });
+    }
+    Ok(())
+}
+
+/// Why a database cannot be opened, read or written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// This or another process has it open.
+    #[error("{} is in use by another registry; one process at a time can open it", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not a database, or is damaged. It was left as it is.
+    #[error("{} is not a usable database: {reason}; restore it from a copy", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: Arc<str>,
+    },
+    /// It was written by another version of this program.
+    #[error("{} has format {found:?}, this program reads {expected:?}", path.display(), expected = crate::DATABASE_FORMAT)]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it says of itself.
+        found: String,
+    },
+    /// What it holds cannot be brought back into an instance, for lack of memory for example.
+    #[error("{} cannot be restored: {reason}", path.display())]
+    Unrestorable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: Arc<str>,
+    },
+    /// The machine refused: permissions, no space left, a failing disk.
+    #[error("cannot use the database {}: {reason}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        reason: Arc<str>,
+    },
+}
+
+/// Why not all of a batch was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} entries of the batch were not recorded: {error}", unrecorded.len())]
+pub struct BatchError {
+    /// What went wrong first.
+    pub error: CallError,
+    /// The entries, by their place in the batch, that were not recorded. All of them, in a registry of
+    /// one instance; with several each instance takes its part of a batch or leaves it.
+    pub unrecorded: Vec<usize>,
 }

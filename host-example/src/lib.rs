@@ -25,15 +25,24 @@ mod bindings;
 mod builder;
 mod cache;
 mod error;
+mod handle;
+mod instance;
+mod journal;
+mod meter;
+mod operation;
 mod registry;
+mod shards;
 mod types;
 
 pub use builder::RegistryBuilder;
 pub use cache::Cache;
-pub use error::{CallError, InvalidInput, LoadError};
-pub use registry::{Registry, ThreadBudget};
+pub use error::{BatchError, CallError, InvalidInput, LoadError, StorageError};
+pub use handle::{Reservation, ThreadBudget};
+pub use journal::{DATABASE_FORMAT, Durability, Note};
+pub use registry::Registry;
 pub use types::{
-    BudgetExhausted, BudgetWarning, Consumed, FinalBudget, Severity, Threshold, ThresholdCrossed, Usage,
+    BudgetExhausted, BudgetWarning, Consumed, FinalBudget, Severity, ThreadOptions, ThreadState, Threshold,
+    ThresholdCrossed, Usage, UsageEntry,
 };
 
 /// The component itself: a WebAssembly component of the world `thread-budget:registry/thread-budget`.
@@ -41,6 +50,16 @@ pub const COMPONENT: &[u8] = include_bytes!(env!("THREAD_BUDGET_COMPONENT"));
 
 /// The longest thread id, in bytes of UTF-8. The shortest is one byte.
 pub const MAX_THREAD_ID_BYTES: usize = 1_024;
+
+/// The longest request id, in bytes of UTF-8. The shortest is one byte.
+pub const MAX_REQUEST_ID_BYTES: usize = 256;
+
+/// The most entries of a batch.
+pub const MAX_BATCH: usize = 4_096;
+
+/// The most bytes that the thread ids of a batch may have together: what an instance can take even at
+/// its memory cap.
+pub const MAX_BATCH_ID_BYTES: usize = 128 << 10;
 
 /// The most thresholds there can be: one for each percent.
 pub const MAX_THRESHOLDS: usize = 100;

@@ -87,15 +87,66 @@ pub struct ThresholdCrossed {
 pub struct Consumed {
     /// Usage after the call.
     pub usage: Usage,
-    /// The thresholds this call crossed, ascending by percent; mostly empty.
+    /// The thresholds this call crossed: the thread's own, ascending by percent, then those of its
+    /// ancestors, nearest first. Mostly empty.
     pub crossed: Vec<ThresholdCrossed>,
+    /// Whether `consume_once` knew the request, so that nothing was counted. False for other calls.
+    pub repeated: bool,
 }
 
-/// Why a check refused: the budget is used up, or the estimate does not fit in what is left.
+/// One entry of a batch: what one request of a thread used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageEntry {
+    /// The thread; created when it does not exist.
+    pub thread_id: String,
+    /// Prompt tokens.
+    pub prompt_tokens: u64,
+    /// Completion tokens.
+    pub completion_tokens: u64,
+}
+
+/// What a thread is opened with. The default asks for nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadOptions {
+    /// Its own limit, in tokens; the registry's limit of that moment when left out.
+    #[serde(default)]
+    pub max_tokens: Option<u64>,
+    /// An existing thread that what this one uses and holds counts against as well.
+    #[serde(default)]
+    pub parent: Option<String>,
+}
+
+/// Everything about one thread but its holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadState {
+    /// The thread's id.
+    pub thread_id: String,
+    /// Its parent's id, if it has one.
+    pub parent: Option<String>,
+    /// Whether it was given a limit or a parent of its own, which it keeps over a reset.
+    pub opened: bool,
+    /// Its limit, in tokens.
+    pub max_tokens: u64,
+    /// Prompt tokens, summed over all requests.
+    pub prompt_tokens: u64,
+    /// Completion tokens, summed over all requests.
+    pub completion_tokens: u64,
+    /// How many times consumption was recorded.
+    pub request_count: u64,
+    /// The thresholds crossed so far, percent, ascending.
+    pub triggered_thresholds: Vec<u32>,
+    /// Those of them that `take_warnings` has not handed out, ascending.
+    pub undelivered_thresholds: Vec<Threshold>,
+    /// The request ids that `consume_once` remembers, oldest first.
+    pub request_ids: Vec<String>,
+}
+
+/// Why a check refused: the budget is used up, or the estimate does not fit in what is left, which
+/// does not include what live reservations hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("thread {thread_id}: {used} of {max_tokens} tokens are used, a request of {requested} does not fit")]
+#[error("thread {thread_id}: {used} of {max_tokens} tokens are used{held}, a request of {requested} does not fit", held = self.held())]
 pub struct BudgetExhausted {
-    /// The thread that was checked.
+    /// The thread that has no room: the one that was checked, or an ancestor of it.
     pub thread_id: String,
     /// Total tokens used so far.
     pub used: u64,
@@ -103,6 +154,14 @@ pub struct BudgetExhausted {
     pub max_tokens: u64,
     /// The estimate that was asked for.
     pub requested: u64,
+}
+
+impl BudgetExhausted {
+    /// Where there would be room but for reservations, says so.
+    fn held(&self) -> &'static str {
+        let fits = self.used < self.max_tokens && self.requested <= self.max_tokens - self.used;
+        if fits { " and others held" } else { "" }
+    }
 }
 
 /// The last word on a thread that was cleaned up, for logging and billing.
@@ -191,8 +250,65 @@ translate!(types::BudgetWarning => BudgetWarning {
     percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
 });
 
-impl From<types::Consumed> for Consumed {
-    fn from(types::Consumed { usage, crossed }: types::Consumed) -> Self {
-        Self { usage: usage.into(), crossed: crossed.into_iter().map(Into::into).collect() }
+translate!(UsageEntry => types::UsageEntry { thread_id, prompt_tokens, completion_tokens });
+translate!(ThreadOptions => types::ThreadOptions { max_tokens, parent });
+
+/// Where a field is a list of records, each is translated.
+pub(crate) fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
+    list.into_iter().map(Into::into).collect()
+}
+
+impl From<&UsageEntry> for types::UsageEntry {
+    fn from(entry: &UsageEntry) -> Self {
+        entry.clone().into()
     }
 }
+
+impl From<types::Consumed> for Consumed {
+    fn from(types::Consumed { usage, crossed, repeated }: types::Consumed) -> Self {
+        Self { usage: usage.into(), crossed: each(crossed), repeated }
+    }
+}
+
+impl From<Threshold> for types::Threshold {
+    fn from(threshold: Threshold) -> Self {
+        (&threshold).into()
+    }
+}
+
+/// Translate a thread's state, both ways.
+macro_rules! translate_state {
+    ($from:path => $to:path) => {
+        impl From<$from> for $to {
+            fn from(state: $from) -> Self {
+                let $from {
+                    thread_id,
+                    parent,
+                    opened,
+                    max_tokens,
+                    prompt_tokens,
+                    completion_tokens,
+                    request_count,
+                    triggered_thresholds,
+                    undelivered_thresholds,
+                    request_ids,
+                } = state;
+                Self {
+                    thread_id,
+                    parent,
+                    opened,
+                    max_tokens,
+                    prompt_tokens,
+                    completion_tokens,
+                    request_count,
+                    triggered_thresholds,
+                    undelivered_thresholds: each(undelivered_thresholds),
+                    request_ids,
+                }
+            }
+        }
+    };
+}
+
+translate_state!(ThreadState => types::ThreadState);
+translate_state!(types::ThreadState => ThreadState);

@@ -1,0 +1,121 @@
+//! A component instance, and how to make another one like it.
+
+use crate::bindings::exports::thread_budget::registry::registry as wit;
+use crate::bindings::{ThreadBudget as Exports, ThreadBudgetPre};
+use crate::error::{CallError, LoadError};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
+
+/// How often the clock ticks within a deadline. A call is stopped at most one tick late.
+const TICKS_PER_DEADLINE: u32 = 10;
+
+/// A clock that ticks faster would do little else.
+const SHORTEST_TICK: Duration = Duration::from_millis(1);
+
+/// wasmtime, and the clock for its deadlines.
+pub(crate) fn engine(deadline: Option<Duration>) -> Result<Engine, LoadError> {
+    let mut config = Config::new();
+    config.epoch_interruption(deadline.is_some());
+    let engine = Engine::new(&config).map_err(LoadError::Engine)?;
+    if let Some(deadline) = deadline {
+        keep_time(&engine, (deadline / TICKS_PER_DEADLINE).max(SHORTEST_TICK)).map_err(LoadError::Clock)?;
+    }
+    Ok(engine)
+}
+
+/// Advance the engine's epoch every `tick`, for as long as the engine exists.
+fn keep_time(engine: &Engine, tick: Duration) -> io::Result<()> {
+    let engine = engine.weak();
+    let clock = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            thread::sleep(tick);
+        }
+    };
+    thread::Builder::new().name("thread-budget-clock".into()).spawn(clock)?;
+    Ok(())
+}
+
+/// A component, ready to be instantiated any number of times.
+pub(crate) struct Blueprint {
+    engine: Engine,
+    pre: ThreadBudgetPre<StoreLimits>,
+    max_memory_bytes: usize,
+    deadline: Option<Duration>,
+}
+
+impl Blueprint {
+    pub(crate) fn new(
+        engine: Engine,
+        component: &Component,
+        max_memory_bytes: usize,
+        deadline: Option<Duration>,
+    ) -> Result<Self, LoadError> {
+        let pre = Linker::new(&engine)
+            .instantiate_pre(component)
+            .and_then(ThreadBudgetPre::new)
+            .map_err(LoadError::Contract)?;
+        Ok(Self { engine, pre, max_memory_bytes, deadline })
+    }
+
+    /// A fresh instance, without threads.
+    pub(crate) fn instantiate(&self) -> Result<Instance, LoadError> {
+        let limits = StoreLimitsBuilder::new().memory_size(self.max_memory_bytes).build();
+        let mut store = Store::new(&self.engine, limits);
+        store.limiter(|limits| limits);
+        if self.deadline.is_some() {
+            store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE));
+        }
+        let exports = self.pre.instantiate(&mut store).map_err(LoadError::Instantiate)?;
+        Ok(Instance { store, exports, deadline: self.deadline, lost: None })
+    }
+}
+
+/// A component instance, and whether it can still be called.
+pub(crate) struct Instance {
+    store: Store<StoreLimits>,
+    exports: Exports,
+    deadline: Option<Duration>,
+    /// Why it can not.
+    pub(crate) lost: Option<Arc<str>>,
+}
+
+impl Instance {
+    /// Call into the registry of the contract.
+    pub(crate) fn call<R>(
+        &mut self,
+        call: impl FnOnce(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
+    ) -> Result<R, CallError> {
+        self.enter(|exports, store| call(exports.thread_budget_registry_registry(), store))
+    }
+
+    /// Call anything that the component exports.
+    pub(crate) fn enter<R>(
+        &mut self,
+        call: impl FnOnce(&Exports, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
+    ) -> Result<R, CallError> {
+        if let Some(reason) = &self.lost {
+            return Err(CallError::InstanceLost { reason: reason.clone() });
+        }
+        if self.deadline.is_some() {
+            // One more, since the current tick is partly over.
+            self.store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE) + 1);
+        }
+        call(&self.exports, &mut self.store).map_err(|error| {
+            let failure = match (error.downcast_ref(), self.deadline) {
+                (Some(Trap::Interrupt), Some(deadline)) => CallError::Deadline { deadline },
+                _ => CallError::Trap { reason: format!("{error:#}").into() },
+            };
+            self.lost = Some(match &failure {
+                CallError::Trap { reason } => reason.clone(),
+                other => other.to_string().into(),
+            });
+            failure
+        })
+    }
+}
