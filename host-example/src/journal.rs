@@ -1,9 +1,9 @@
 //! The file of a durable registry: states of threads, and a log of the calls since.
 //!
 //! A call is carried out in the instance, appended to the batch that is being filled, and
-//! acknowledged when that batch is on disk. Whoever waits first while nobody writes, writes the whole
-//! batch in one transaction; those who come meanwhile fill the next one. From time to time a
-//! checkpoint replaces states and log by the states of now.
+//! acknowledged when that batch is on disk. Whoever was first in a batch writes it, in one transaction,
+//! as soon as the batch before is written; the others wait. From time to time a checkpoint replaces
+//! states and log by the states of now.
 //!
 //! Lock order: the instance, then `disk`, then `queue`.
 
@@ -12,14 +12,17 @@ use crate::error::{CallError, StorageError, from_contract};
 use crate::instance::Instance;
 use crate::operation::Operation;
 use crate::types::{ThreadState, Threshold, each};
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{
+    Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
+};
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 
 /// What the file says it is. The states and the log are of this version of the contract.
 pub const DATABASE_FORMAT: &str = "thread-budget:registry@0.1.0 file 1";
@@ -54,7 +57,6 @@ pub(crate) struct Journal {
     pub(crate) durability: Durability,
     disk: Mutex<Disk>,
     queue: Mutex<Queue>,
-    written: Condvar,
     /// The instance is ahead of the file, and has to be rebuilt from it.
     stale: AtomicBool,
     checkpoint_due: AtomicBool,
@@ -73,17 +75,35 @@ struct Disk {
 #[derive(Default)]
 struct Queue {
     batch: Batch,
-    /// Somebody is writing the batch before.
-    writing: bool,
     max_threads: u32,
 }
 
-#[derive(Default)]
 struct Batch {
     operations: Vec<u8>,
     calls: u64,
     notes: Vec<Note>,
     outcome: Outcome,
+    /// What becomes of the batch before. Taken by the first in this one, who will write it.
+    previous: Option<Outcome>,
+}
+
+impl Batch {
+    fn after(previous: Outcome) -> Self {
+        Self {
+            operations: Vec::new(),
+            calls: 0,
+            notes: Vec::new(),
+            outcome: Outcome::default(),
+            previous: Some(previous),
+        }
+    }
+}
+
+/// The first batch, or one after a failure: there is nothing before it to wait for.
+impl Default for Batch {
+    fn default() -> Self {
+        Self::after(Arc::new(OnceLock::from(Ok(()))))
+    }
 }
 
 /// Set when a batch is on disk, or is known not to be.
@@ -99,7 +119,11 @@ pub struct Note {
 }
 
 /// The batch that a call went into.
-pub(crate) struct Ticket(Outcome);
+pub(crate) struct Ticket {
+    outcome: Outcome,
+    /// For the first in a batch, who has to write it: what becomes of the batch before.
+    leads_after: Option<Outcome>,
+}
 
 /// What is kept of settings: those in force at a checkpoint.
 #[derive(Serialize, Deserialize)]
@@ -116,7 +140,6 @@ impl Journal {
             durability,
             disk: Mutex::default(),
             queue: Mutex::default(),
-            written: Condvar::new(),
             stale: AtomicBool::new(false),
             checkpoint_due: AtomicBool::new(false),
         };
@@ -154,33 +177,32 @@ impl Journal {
             queue.batch.calls += 1;
         }
         queue.batch.notes.extend(note);
-        Ok(Ticket(queue.batch.outcome.clone()))
+        let leads_after = queue.batch.previous.take();
+        Ok(Ticket { outcome: queue.batch.outcome.clone(), leads_after })
     }
 
-    /// Wait until the batch of the ticket is on disk, or write it.
-    pub(crate) fn wait(&self, Ticket(outcome): Ticket) -> Result<(), StorageError> {
-        let mut queue = self.lock_queue();
-        loop {
-            if let Some(outcome) = outcome.get() {
-                return outcome.clone();
-            }
-            if queue.writing {
-                queue = self.written.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                queue.writing = true;
-                drop(queue);
-                self.write_batch();
-                queue = self.lock_queue();
-                queue.writing = false;
-                self.written.notify_all();
-            }
+    /// Wait until the batch of the ticket is on disk, or write it. Every ticket has to come here, since
+    /// others may wait for the one who leads.
+    pub(crate) fn wait(&self, Ticket { outcome, leads_after }: Ticket) -> Result<(), StorageError> {
+        if let Some(previous) = leads_after {
+            previous.wait();
+            // Those who waited for it as well may have a next call for this batch.
+            thread::yield_now();
+            self.write_batch(&outcome);
         }
+        outcome.wait().clone()
     }
 
-    /// Write the batch that is being filled. `writing` must be set, so that nobody else does.
-    fn write_batch(&self) {
+    /// Write the batch of that outcome, which is being filled unless it was lost with the one before.
+    fn write_batch(&self, outcome: &Outcome) {
         let mut disk = self.lock_disk();
-        let batch = mem::take(&mut self.lock_queue().batch);
+        let batch = {
+            let mut queue = self.lock_queue();
+            if outcome.get().is_some() {
+                return;
+            }
+            mem::replace(&mut queue.batch, Batch::after(outcome.clone()))
+        };
         let result = disk.write(&self.path, &batch);
         if disk.logged_calls >= CHECKPOINT_CALLS.max(2 * disk.threads) {
             self.checkpoint_due.store(true, Ordering::Relaxed);
@@ -193,8 +215,8 @@ impl Journal {
             let lost = mem::take(&mut queue.batch);
             let _ = lost.outcome.set(Err(error.clone()));
         }
-        // Each batch is written once, here.
-        let _ = batch.outcome.set(result);
+        // A batch is written once, here.
+        let _ = outcome.set(result);
     }
 
     /// Have everything on disk that was appended.
@@ -217,15 +239,20 @@ impl Journal {
         Ok(())
     }
 
-    /// Replace states and log by the states of now, when the log has become long. The instance must
-    /// be locked. A checkpoint that fails leaves the file as it was, and later calls meet the reason.
-    pub(crate) fn checkpoint_if_due(&self, instance: &mut Instance) {
-        if self.checkpoint_due.swap(false, Ordering::Relaxed) && self.drain().is_ok() {
-            let max_threads = self.lock_queue().max_threads;
-            let mut disk = self.lock_disk();
-            // The log is kept, so nothing is lost by not shortening it.
-            let _ = disk.checkpoint(&self.path, instance, max_threads);
-        }
+    /// Whether the log has become long.
+    pub(crate) fn checkpoint_is_due(&self) -> bool {
+        self.checkpoint_due.load(Ordering::Relaxed)
+    }
+
+    /// Replace states and log by the states of now. The instance must be locked, and everything that
+    /// it has done be on disk. A checkpoint that fails leaves the file as it was, and later calls meet
+    /// the reason.
+    pub(crate) fn checkpoint(&self, instance: &mut Instance) {
+        let max_threads = self.lock_queue().max_threads;
+        let mut disk = self.lock_disk();
+        // The log is kept, so nothing is lost by not shortening it.
+        let _ = disk.checkpoint(&self.path, instance, max_threads);
+        self.checkpoint_due.store(false, Ordering::Relaxed);
     }
 
     /// What is noted under that key.
@@ -301,10 +328,8 @@ impl Disk {
             return Ok(());
         }
         self.open(path)?;
-        let Some(database) = self.database.take() else { return Err(io(path, &"closed")) };
         let row = self.next_row;
-        let write = || -> Result<(), redb::Error> {
-            let transaction = database.begin_write()?;
+        self.transact(path, |transaction| {
             if batch.calls > 0 {
                 transaction.open_table(LOG)?.insert(row, batch.operations.as_slice())?;
             }
@@ -314,18 +339,30 @@ impl Disk {
                     notes.insert(key.as_str(), value.as_slice())?;
                 }
             }
-            Ok(transaction.commit()?)
-        };
-        // redb may panic on a file that was damaged while it was open. Whatever goes wrong, the file
-        // is closed, to be checked before it is used again.
-        match panic::catch_unwind(AssertUnwindSafe(write)) {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(io(path, &error)),
-            Err(_) => return Err(io(path, &"the database code panicked")),
-        }
-        self.database = Some(database);
+            Ok(())
+        })?;
         self.next_row += 1;
         self.logged_calls += batch.calls;
+        Ok(())
+    }
+
+    /// Write to the file, all or nothing. redb may panic on a file that was damaged while it was open.
+    /// Whatever goes wrong, the file is closed, to be checked before it is used again.
+    fn transact(
+        &mut self,
+        path: &Path,
+        write: impl FnOnce(&WriteTransaction) -> Result<(), WriteError>,
+    ) -> Result<(), StorageError> {
+        let Some(database) = self.database.take() else { return Err(io(path, &"closed")) };
+        let transact = || {
+            let transaction = database.begin_write()?;
+            write(&transaction)?;
+            Ok(transaction.commit()?)
+        };
+        let result: Result<(), WriteError> = panic::catch_unwind(AssertUnwindSafe(transact))
+            .map_err(|_| io(path, &"the database code panicked"))?;
+        result.map_err(|error| io(path, &error))?;
+        self.database = Some(database);
         Ok(())
     }
 
@@ -344,51 +381,37 @@ impl Disk {
         instance: &mut Instance,
         max_threads: u32,
     ) -> Result<(), StorageError> {
-        let Some(database) = &self.database else { return Err(io(path, &"closed")) };
         let mut threads = 0;
-        let mut write = || -> Result<(), CheckpointError> {
-            let transaction = database.begin_write()?;
+        self.transact(path, |transaction| {
             transaction.delete_table(STATES)?;
             transaction.delete_table(LOG)?;
-            {
-                let mut states = transaction.open_table(STATES)?;
-                let mut after: Option<String> = None;
-                for page in 0.. {
-                    let threads_of_page = snapshot(instance, after.as_deref(), PAGE_THREADS)?;
-                    let Some(last) = threads_of_page.last() else { break };
-                    after = Some(last.thread_id.clone());
-                    threads += threads_of_page.len() as u64;
-                    states.insert(page, encode(&threads_of_page)?.as_slice())?;
-                }
-                let settings = Settings {
-                    max_tokens_per_thread: instance
-                        .call(|registry, store| registry.call_max_tokens_per_thread(store))?,
-                    thresholds: each(instance.call(|registry, store| registry.call_thresholds(store))?),
-                    max_threads,
-                };
-                let settings = encode(&settings)?;
-                transaction.open_table(META)?.insert("settings", settings.as_slice())?;
-                transaction.open_table(LOG)?;
+            transaction.open_table(LOG)?;
+            let mut states = transaction.open_table(STATES)?;
+            let mut after: Option<String> = None;
+            for page in 0.. {
+                let threads_of_page = snapshot(instance, after.as_deref(), PAGE_THREADS)?;
+                let Some(last) = threads_of_page.last() else { break };
+                after = Some(last.thread_id.clone());
+                threads += threads_of_page.len() as u64;
+                states.insert(page, encode(&threads_of_page)?.as_slice())?;
             }
-            Ok(transaction.commit().map_err(redb::Error::from)?)
-        };
-        match write() {
-            Ok(()) => {
-                (self.threads, self.logged_calls) = (threads, 0);
-                Ok(())
-            }
-            Err(error) => {
-                if matches!(error, CheckpointError::Database(_)) {
-                    self.database = None;
-                }
-                Err(io(path, &error))
-            }
-        }
+            let settings = Settings {
+                max_tokens_per_thread: instance
+                    .call(|registry, store| registry.call_max_tokens_per_thread(store))?,
+                thresholds: each(instance.call(|registry, store| registry.call_thresholds(store))?),
+                max_threads,
+            };
+            transaction.open_table(META)?.insert("settings", encode(&settings)?.as_slice())?;
+            Ok(())
+        })?;
+        (self.threads, self.logged_calls) = (threads, 0);
+        Ok(())
     }
 }
 
+/// What can stop a write.
 #[derive(Debug, thiserror::Error)]
-enum CheckpointError {
+enum WriteError {
     #[error(transparent)]
     Database(redb::Error),
     #[error(transparent)]
@@ -397,14 +420,14 @@ enum CheckpointError {
     Call(#[from] CallError),
 }
 
-impl<E: Into<redb::Error>> From<E> for CheckpointError {
+impl<E: Into<redb::Error>> From<E> for WriteError {
     fn from(error: E) -> Self {
         Self::Database(error.into())
     }
 }
 
-fn encode(value: &impl Serialize) -> Result<Vec<u8>, CheckpointError> {
-    postcard::to_stdvec(value).map_err(CheckpointError::Encoding)
+fn encode(value: &impl Serialize) -> Result<Vec<u8>, WriteError> {
+    postcard::to_stdvec(value).map_err(WriteError::Encoding)
 }
 
 /// The format that the file names; a file without any data gets this program's.

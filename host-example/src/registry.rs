@@ -662,14 +662,17 @@ impl Registry {
             return Ok(());
         }
         let ticket = journal.append(operation.as_ref(), note)?;
-        if journal.durability == Durability::Immediate {
-            journal.wait(ticket)?;
-            journal.checkpoint_if_due(&mut locked.shard.instance);
-            return Ok(());
+        let checkpoint = journal.checkpoint_is_due();
+        if journal.durability == Durability::Batched && !checkpoint {
+            drop(locked);
+            return Ok(journal.wait(ticket)?);
         }
-        journal.checkpoint_if_due(&mut locked.shard.instance);
-        drop(locked);
-        Ok(journal.wait(ticket)?)
+        // While the instance is locked nothing is added, so all that it has done is on disk then.
+        journal.wait(ticket)?;
+        if checkpoint {
+            journal.checkpoint(&mut locked.shard.instance);
+        }
+        Ok(())
     }
 
     pub(crate) fn meter(&self) -> Meter {

@@ -62,7 +62,7 @@ impl Subject for Core {
             Call::BudgetPercentUsed { on: name } => Ok(returned(on(name).budget().percent_used())),
             Call::BudgetIsExhausted { on: name } => Ok(returned(on(name).budget().is_exhausted())),
             Call::BudgetCanConsume { on: name, estimated_tokens } => {
-                Ok(returned(on(name).budget().can_consume(*estimated_tokens)))
+                Ok(returned(on(name).can_consume(*estimated_tokens)))
             }
             Call::BudgetConsume { on: name, prompt_tokens, completion_tokens } => {
                 Ok(returned(on(name).consume(*prompt_tokens, *completion_tokens, registry.thresholds())))
@@ -93,6 +93,13 @@ impl Subject for Core {
                 json!({ "invalid-threshold": percent })
             }
             core::RegistryError::OutOfMemory => json!("out-of-memory"),
+            core::RegistryError::UnknownParent(parent) => json!({ "unknown-parent": parent }),
+            core::RegistryError::ParentCycle(parent) => json!({ "parent-cycle": parent }),
+            core::RegistryError::TooDeep(max) => json!({ "too-deep": max }),
+            core::RegistryError::OptionsDiffer(thread_id) => json!({ "options-differ": thread_id }),
+            core::RegistryError::InvalidRequestId(_) => json!("invalid-request-id"),
+            core::RegistryError::BatchTooLarge(max) => json!({ "batch-too-large": max }),
+            core::RegistryError::InvalidState(_) => json!("invalid-state"),
         })
     }
 }
@@ -158,7 +165,7 @@ impl Subject for Component {
             Call::ResetThread { thread_id } => registry.reset_thread(thread_id).map(returned),
             Call::CleanupThread { thread_id } => registry.cleanup_thread(thread_id).map(returned),
             Call::Clear {} => registry.clear().map(returned),
-            Call::BudgetThreadId { on: name } => on(name).thread_id().map(returned),
+            Call::BudgetThreadId { on: name } => Ok(returned(on(name).thread_id())),
             Call::BudgetUsage { on: name } => on(name).usage().map(returned),
             Call::BudgetPercentUsed { on: name } => on(name).percent_used().map(returned),
             Call::BudgetIsExhausted { on: name } => on(name).is_exhausted().map(returned),
