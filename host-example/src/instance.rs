@@ -16,6 +16,10 @@ const TICKS_PER_DEADLINE: u32 = 10;
 /// A clock that ticks faster would do little else.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
+/// What an instance may take beyond its cap, and beyond a quarter of it, while state is brought back:
+/// what it keeps free for a line of 16 threads.
+const SPARE_MEMORY_BYTES: usize = 16 << 20;
+
 /// wasmtime, and the clock for its deadlines.
 pub(crate) fn engine(deadline: Option<Duration>) -> Result<Engine, LoadError> {
     let mut config = Config::new();
@@ -65,27 +69,42 @@ impl Blueprint {
 
     /// A fresh instance, without threads.
     pub(crate) fn instantiate(&self) -> Result<Instance, LoadError> {
-        let limits = StoreLimitsBuilder::new().memory_size(self.max_memory_bytes).build();
-        let mut store = Store::new(&self.engine, limits);
+        let mut store = Store::new(&self.engine, memory_cap(self.max_memory_bytes));
         store.limiter(|limits| limits);
         if self.deadline.is_some() {
             store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE));
         }
         let exports = self.pre.instantiate(&mut store).map_err(LoadError::Instantiate)?;
-        Ok(Instance { store, exports, deadline: self.deadline, lost: None })
+        let max_memory_bytes = self.max_memory_bytes;
+        Ok(Instance { store, exports, max_memory_bytes, deadline: self.deadline, lost: None })
     }
+}
+
+fn memory_cap(bytes: usize) -> StoreLimits {
+    StoreLimitsBuilder::new().memory_size(bytes).build()
 }
 
 /// A component instance, and whether it can still be called.
 pub(crate) struct Instance {
     store: Store<StoreLimits>,
     exports: Exports,
+    max_memory_bytes: usize,
     deadline: Option<Duration>,
     /// Why it can not.
     pub(crate) lost: Option<Arc<str>>,
 }
 
 impl Instance {
+    /// Do something with a higher memory cap. Bringing state back takes memory that the state itself
+    /// does not, and leaves other gaps in it than the calls that led there.
+    pub(crate) fn with_spare_memory<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let cap = self.max_memory_bytes;
+        *self.store.data_mut() = memory_cap(cap.saturating_add(cap / 4).saturating_add(SPARE_MEMORY_BYTES));
+        let result = work(self);
+        *self.store.data_mut() = memory_cap(cap);
+        result
+    }
+
     /// Call into the registry of the contract.
     pub(crate) fn call<R>(
         &mut self,

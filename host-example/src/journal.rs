@@ -34,7 +34,8 @@ pub enum Durability {
     /// its effect before, but nothing is acknowledged that a crash could take back.
     #[default]
     Batched,
-    /// The same, each call in a transaction of its own; nobody sees an effect that is not on disk.
+    /// The same, each call in a transaction of its own; nobody sees an effect that is not on disk, but
+    /// for a thread that a check, a reservation or a handle created: nothing was spent on it yet.
     Immediate,
 }
 
@@ -163,22 +164,32 @@ impl Journal {
         operation: Option<&Operation>,
         note: Option<Note>,
     ) -> Result<Ticket, StorageError> {
+        let mut queue = self.push(operation)?;
+        queue.batch.notes.extend(note);
+        let leads_after = queue.batch.previous.take();
+        Ok(Ticket { outcome: queue.batch.outcome.clone(), leads_after })
+    }
+
+    /// The same for a call that nobody waits for: it is written with the next one, or at the end.
+    pub(crate) fn append_unwaited(&self, operation: &Operation) -> Result<(), StorageError> {
+        self.push(Some(operation)).map(drop)
+    }
+
+    fn push(&self, operation: Option<&Operation>) -> Result<MutexGuard<'_, Queue>, StorageError> {
         let mut queue = self.lock_queue();
         if self.is_stale() {
             return Err(self.io(&"what this call was based on could not be written"));
         }
-        if let Some(Operation::SetMaxThreads { max_threads }) = operation {
-            queue.max_threads = *max_threads;
-        }
         if let Some(operation) = operation {
+            if let Operation::SetMaxThreads { max_threads } = operation {
+                queue.max_threads = *max_threads;
+            }
             let operations = mem::take(&mut queue.batch.operations);
             queue.batch.operations =
                 postcard::to_extend(operation, operations).map_err(|error| self.io(&error))?;
             queue.batch.calls += 1;
         }
-        queue.batch.notes.extend(note);
-        let leads_after = queue.batch.previous.take();
-        Ok(Ticket { outcome: queue.batch.outcome.clone(), leads_after })
+        Ok(queue)
     }
 
     /// Wait until the batch of the ticket is on disk, or write it. Every ticket has to come here, since
@@ -233,7 +244,7 @@ impl Journal {
         }
         let mut disk = self.lock_disk();
         disk.open(&self.path)?;
-        let max_threads = disk.load_into(&self.path, instance)?;
+        let max_threads = instance.with_spare_memory(|instance| disk.load_into(&self.path, instance))?;
         self.lock_queue().max_threads = max_threads;
         self.stale.store(false, Ordering::Release);
         Ok(())
@@ -285,6 +296,13 @@ impl Journal {
 
     fn lock_disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Journal {
+    /// Write what nobody waited for.
+    fn drop(&mut self) {
+        let _ = self.drain();
     }
 }
 

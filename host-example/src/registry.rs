@@ -131,14 +131,11 @@ impl Registry {
             check_id(thread_id)?;
             let mut locked = self.lock_for(thread_id)?;
             let (number, generation) = (locked.number, locked.shard.generation);
-            let (result, created) = self.creating(&mut locked, thread_id, |registry, store| {
+            let result = self.creating(&mut locked, thread_id, |registry, store| {
                 registry.call_get_budget(store, thread_id)
             })?;
             let handle = from_contract(result, thread_id)?;
-            // Made before it is recorded, so that it is freed should that fail.
-            let budget = ThreadBudget::new(self.clone(), number, generation, thread_id, handle);
-            self.record(locked, created)?;
-            Ok(budget)
+            Ok(ThreadBudget::new(self.clone(), number, generation, thread_id, handle))
         })
     }
 
@@ -229,10 +226,9 @@ impl Registry {
         self.inner.meter.call("check-budget", || {
             check_id(thread_id)?;
             let mut locked = self.lock_for(thread_id)?;
-            let (result, created) = self.creating(&mut locked, thread_id, |registry, store| {
+            let result = self.creating(&mut locked, thread_id, |registry, store| {
                 registry.call_check_budget(store, thread_id, estimated_tokens)
             })?;
-            self.record(locked, created)?;
             from_contract(result, thread_id)
         })
     }
@@ -256,14 +252,11 @@ impl Registry {
             check_id(thread_id)?;
             let mut locked = self.lock_for(thread_id)?;
             let (number, generation) = (locked.number, locked.shard.generation);
-            let (result, created) = self.creating(&mut locked, thread_id, |registry, store| {
+            let result = self.creating(&mut locked, thread_id, |registry, store| {
                 registry.call_reserve(store, thread_id, estimated_tokens)
             })?;
-            let reservation = from_contract(result, thread_id).map(|handle| {
-                Reservation::new(self.clone(), number, generation, thread_id, estimated_tokens, handle)
-            });
-            self.record(locked, created)?;
-            reservation
+            let handle = from_contract(result, thread_id)?;
+            Ok(Reservation::new(self.clone(), number, generation, thread_id, estimated_tokens, handle))
         })
     }
 
@@ -625,17 +618,23 @@ impl Registry {
         Ok(())
     }
 
-    /// A call that creates its thread when it does not exist, and what the database is to know of that.
+    /// A call that creates its thread when it does not exist. That the thread is there is recorded, but
+    /// not waited for: nothing was spent yet, and what is spent is recorded after it.
     fn creating<R>(
         &self,
         locked: &mut Locked<'_>,
         thread_id: &str,
         call: impl FnOnce(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
-    ) -> Result<(R, Option<Operation>), CallError> {
+    ) -> Result<R, CallError> {
         let existed = self.exists_for_journal(locked, thread_id)?;
         let result = locked.call(call)?;
-        let created = !existed && self.exists_for_journal(locked, thread_id)?;
-        Ok((result, created.then(|| Operation::Create { thread_id: thread_id.into() })))
+        if let Some(journal) = &self.inner.journal
+            && !existed
+            && self.exists_for_journal(locked, thread_id)?
+        {
+            journal.append_unwaited(&Operation::Create { thread_id: thread_id.into() })?;
+        }
+        Ok(result)
     }
 
     /// Whether the thread exists; without a database that does not matter.
