@@ -41,6 +41,7 @@ pub struct RegistryBuilder {
     instances: usize,
     database: Option<PathBuf>,
     durability: Durability,
+    checkpoint_after: u64,
     metrics: bool,
 }
 
@@ -56,6 +57,9 @@ const DEFAULT_MAX_MEMORY_BYTES: usize = 512 << 20;
 /// Ten times what listing a million threads takes; all other calls take microseconds.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
 
+/// Brought back in some 50 milliseconds.
+const DEFAULT_CHECKPOINT_AFTER: u64 = 1 << 16;
+
 impl Default for RegistryBuilder {
     fn default() -> Self {
         Self {
@@ -69,6 +73,7 @@ impl Default for RegistryBuilder {
             instances: 1,
             database: None,
             durability: Durability::default(),
+            checkpoint_after: DEFAULT_CHECKPOINT_AFTER,
             metrics: false,
         }
     }
@@ -95,7 +100,8 @@ impl RegistryBuilder {
 
     /// The most linear memory the instance may have, in bytes. 512 MiB unless set, enough for a
     /// million threads; an empty registry takes 128 KiB. At the cap new threads are refused with
-    /// [`CallError::OutOfMemory`](crate::CallError::OutOfMemory).
+    /// [`CallError::OutOfMemory`](crate::CallError::OutOfMemory). A quarter and 16 MiB more may be used
+    /// to bring back what a database holds.
     pub fn max_memory_bytes(mut self, bytes: usize) -> Self {
         self.max_memory_bytes = bytes;
         self
@@ -154,6 +160,15 @@ impl RegistryBuilder {
         self
     }
 
+    /// How many calls the database's log may hold before a checkpoint replaces it by the states of the
+    /// threads; a restart makes them again, a million in less than a second. 65,536 unless set, and
+    /// never less than twice as many as there are threads, so that checkpoints stay a small part of
+    /// what is written.
+    pub fn checkpoint_after(mut self, calls: u64) -> Self {
+        self.checkpoint_after = calls;
+        self
+    }
+
     /// Tell the `metrics` facade what happens: `thread_budget.tokens` by kind,
     /// `thread_budget.crossings` by severity, `thread_budget.reservations` alive, and
     /// `thread_budget.call.duration_seconds` and `thread_budget.call.errors` by call, refusals being of
@@ -180,7 +195,10 @@ impl RegistryBuilder {
         };
         let component = load_or_compile(&engine, &bytes, &self.cache).map_err(LoadError::Compile)?;
         let blueprint = Blueprint::new(engine, &component, self.max_memory_bytes, self.deadline)?;
-        let journal = self.database.map(|path| Journal::open(path, self.durability)).transpose()?;
+        let journal = self
+            .database
+            .map(|path| Journal::open(path, self.durability, self.checkpoint_after))
+            .transpose()?;
         let registry = Registry::new(blueprint, self.instances, journal, Meter(self.metrics))?;
         if let Some(tokens) = self.tokens_per_thread {
             registry.configure(tokens)?;

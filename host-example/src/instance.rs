@@ -75,8 +75,8 @@ impl Blueprint {
             store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE));
         }
         let exports = self.pre.instantiate(&mut store).map_err(LoadError::Instantiate)?;
-        let max_memory_bytes = self.max_memory_bytes;
-        Ok(Instance { store, exports, max_memory_bytes, deadline: self.deadline, lost: None })
+        let Self { max_memory_bytes, deadline, .. } = *self;
+        Ok(Instance { store, exports, max_memory_bytes, deadline, deadlines_per_call: 1, lost: None })
     }
 }
 
@@ -90,17 +90,21 @@ pub(crate) struct Instance {
     exports: Exports,
     max_memory_bytes: usize,
     deadline: Option<Duration>,
+    deadlines_per_call: u32,
     /// Why it can not.
     pub(crate) lost: Option<Arc<str>>,
 }
 
 impl Instance {
-    /// Do something with a higher memory cap. Bringing state back takes memory that the state itself
-    /// does not, and leaves other gaps in it than the calls that led there.
-    pub(crate) fn with_spare_memory<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+    /// Do something with a higher memory cap and more time for each call. Bringing state back takes
+    /// memory that the state itself does not, leaves other gaps in it than the calls that led there,
+    /// and must not fail because the machine is busy.
+    pub(crate) fn with_allowances<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
         let cap = self.max_memory_bytes;
         *self.store.data_mut() = memory_cap(cap.saturating_add(cap / 4).saturating_add(SPARE_MEMORY_BYTES));
+        self.deadlines_per_call = 1_000;
         let result = work(self);
+        self.deadlines_per_call = 1;
         *self.store.data_mut() = memory_cap(cap);
         result
     }
@@ -123,7 +127,8 @@ impl Instance {
         }
         if self.deadline.is_some() {
             // One more, since the current tick is partly over.
-            self.store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE) + 1);
+            let ticks = TICKS_PER_DEADLINE * self.deadlines_per_call;
+            self.store.set_epoch_deadline(u64::from(ticks) + 1);
         }
         call(&self.exports, &mut self.store).map_err(|error| {
             let failure = match (error.downcast_ref(), self.deadline) {

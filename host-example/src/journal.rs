@@ -17,6 +17,7 @@ use redb::{
 };
 use serde::{Deserialize, Serialize};
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -44,9 +45,6 @@ const STATES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("states");
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const NOTES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("notes");
 
-/// The log may get this long, in calls, or twice as long as there are threads, before a checkpoint.
-const CHECKPOINT_CALLS: u64 = 1 << 17;
-
 /// Threads a page of the file. A page is read and written whole.
 const PAGE_THREADS: u32 = 1_024;
 
@@ -56,6 +54,8 @@ pub(crate) const RESTORE_BYTES: usize = 128 << 10;
 pub(crate) struct Journal {
     path: PathBuf,
     pub(crate) durability: Durability,
+    /// How long the log may get, in calls; or twice as long as there are threads.
+    checkpoint_after: u64,
     disk: Mutex<Disk>,
     queue: Mutex<Queue>,
     /// The instance is ahead of the file, and has to be rebuilt from it.
@@ -135,10 +135,15 @@ struct Settings {
 }
 
 impl Journal {
-    pub(crate) fn open(path: PathBuf, durability: Durability) -> Result<Self, StorageError> {
+    pub(crate) fn open(
+        path: PathBuf,
+        durability: Durability,
+        checkpoint_after: u64,
+    ) -> Result<Self, StorageError> {
         let journal = Self {
             path,
             durability,
+            checkpoint_after,
             disk: Mutex::default(),
             queue: Mutex::default(),
             stale: AtomicBool::new(false),
@@ -215,7 +220,7 @@ impl Journal {
             mem::replace(&mut queue.batch, Batch::after(outcome.clone()))
         };
         let result = disk.write(&self.path, &batch);
-        if disk.logged_calls >= CHECKPOINT_CALLS.max(2 * disk.threads) {
+        if disk.logged_calls >= self.checkpoint_after.max(2 * disk.threads) {
             self.checkpoint_due.store(true, Ordering::Relaxed);
         }
         drop(disk);
@@ -244,7 +249,7 @@ impl Journal {
         }
         let mut disk = self.lock_disk();
         disk.open(&self.path)?;
-        let max_threads = instance.with_spare_memory(|instance| disk.load_into(&self.path, instance))?;
+        let max_threads = instance.with_allowances(|instance| disk.load_into(&self.path, instance))?;
         self.lock_queue().max_threads = max_threads;
         self.stale.store(false, Ordering::Release);
         Ok(())
@@ -325,7 +330,7 @@ impl Disk {
                 DatabaseError::DatabaseAlreadyOpen => StorageError::InUse { path: path.into() },
                 DatabaseError::Storage(redb::StorageError::Corrupted(reason)) => corrupt(reason),
                 DatabaseError::Storage(redb::StorageError::Io(source))
-                    if source.kind() == std::io::ErrorKind::InvalidData =>
+                    if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
                 {
                     corrupt(source)
                 }

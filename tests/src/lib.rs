@@ -2,6 +2,7 @@
 //! of the contract that such calls can be put to.
 
 pub mod call;
+pub mod crash;
 pub mod model;
 pub mod subject;
 pub mod vector;

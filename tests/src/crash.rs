@@ -1,0 +1,193 @@
+//! What the callers of a process that is going to be killed do, and what must be left of it.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use thread_budget_core as core;
+use thread_budget_host::{CallError, Note, Registry, ThreadOptions, UsageEntry};
+
+/// How many callers a process has. No thread and no note is of two of them.
+pub const CALLERS: usize = 4;
+
+/// A step of a caller: one call that the database has to remember, all of it or nothing.
+#[derive(Debug)]
+pub struct Step {
+    caller: usize,
+    index: u64,
+}
+
+const KINDS: u64 = 9;
+const CHILD_LIMIT: u64 = 1_000;
+const ROOT_LIMIT: u64 = 100_000;
+
+impl Step {
+    /// The step of a caller, counted from 0. Each is the same every time.
+    #[must_use]
+    pub fn of(caller: usize, index: u64) -> Self {
+        Self { caller, index }
+    }
+
+    fn root(&self) -> String {
+        format!("{}-root", self.caller)
+    }
+
+    /// The thread below the root that this round of steps is about.
+    fn child(&self) -> String {
+        format!("{}-child-{}", self.caller, self.index / KINDS % 20)
+    }
+
+    fn tokens(&self) -> u64 {
+        self.index * 7_919 % 300
+    }
+
+    fn batch(&self) -> Vec<UsageEntry> {
+        [self.child(), format!("{}-batch", self.caller), self.root()]
+            .map(|thread_id| UsageEntry { thread_id, prompt_tokens: self.tokens(), completion_tokens: 1 })
+            .into()
+    }
+
+    /// Do it. What comes back is the percents of the warnings that were handed out.
+    ///
+    /// # Errors
+    /// Whatever the registry says.
+    pub fn on_host(&self, registry: &Registry) -> Result<Vec<String>, CallError> {
+        let (root, child, tokens) = (self.root(), self.child(), self.tokens());
+        match self.index % KINDS {
+            0 => {
+                registry.open_thread(&root, &ThreadOptions { max_tokens: Some(ROOT_LIMIT), parent: None })?;
+            }
+            1 => {
+                let options = ThreadOptions { max_tokens: Some(CHILD_LIMIT), parent: Some(root) };
+                registry.open_thread(&child, &options)?;
+            }
+            2 => _ = registry.consume_once(&child, &format!("request-{}", self.index), tokens, 1)?,
+            3 => _ = registry.reserve(&child, 0).map(|held| held.commit(tokens, 2)).or_else(refused)?,
+            4 => {
+                let note = Note { key: self.caller.to_string(), value: self.index.to_be_bytes().into() };
+                registry.consume_batch_noting(&self.batch(), Some(note)).map_err(|error| error.error)?;
+            }
+            5 => _ = registry.consume(&child, tokens, tokens)?,
+            6 | 7 => {
+                let thread_id = if self.index % KINDS == 6 { child } else { root };
+                let warnings = registry.take_warnings(&thread_id)?;
+                return Ok(warnings.iter().map(|warning| warning.severity.to_string()).collect());
+            }
+            _ if self.index % 2 == 0 => registry.reset_thread(&child)?,
+            _ => _ = registry.cleanup_thread(&child)?,
+        }
+        Ok(Vec::new())
+    }
+
+    /// The same, in the core; what comes back must be the same, too.
+    ///
+    /// # Panics
+    /// When the core refuses what the host did not.
+    pub fn on_core(&self, registry: &mut core::Registry) -> Vec<String> {
+        const POSSIBLE: &str = "the host could do it";
+        let (root, child, tokens) = (self.root(), self.child(), self.tokens());
+        let thresholds = *registry.thresholds();
+        match self.index % KINDS {
+            0 => _ = registry.open_thread(&root, Some(ROOT_LIMIT), None).expect(POSSIBLE),
+            1 => _ = registry.open_thread(&child, Some(CHILD_LIMIT), Some(&root)).expect(POSSIBLE),
+            2 => {
+                let request = format!("request-{}", self.index);
+                registry.consume_once(&child, &request, tokens, 1).expect(POSSIBLE);
+            }
+            3 => {
+                if let Ok(held) = registry.reserve(&child, 0) {
+                    held.commit(tokens, 2, &thresholds);
+                }
+            }
+            4 => {
+                let batch = self.batch();
+                let entries = batch
+                    .iter()
+                    .map(|entry| (&*entry.thread_id, entry.prompt_tokens, entry.completion_tokens));
+                registry.consume_batch(entries, 0).expect(POSSIBLE);
+            }
+            5 => _ = registry.consume(&child, tokens, tokens).expect(POSSIBLE),
+            6 | 7 => {
+                let thread_id = if self.index % KINDS == 6 { child } else { root };
+                let warnings = registry.take_warnings(&thread_id);
+                return warnings.iter().map(|warning| returned_name(warning.severity)).collect();
+            }
+            _ if self.index % 2 == 0 => registry.reset_thread(&child),
+            _ => _ = registry.cleanup_thread(&child),
+        }
+        Vec::new()
+    }
+}
+
+fn returned_name(severity: core::Severity) -> String {
+    json!(severity).as_str().unwrap_or_default().into()
+}
+
+/// A refusal is an outcome like any other.
+fn refused<T>(error: CallError) -> Result<Result<T, CallError>, CallError> {
+    if matches!(error, CallError::Refused(_)) { Ok(Err(error)) } else { Err(error) }
+}
+
+/// Everything about the threads and the note of a caller.
+pub type State = BTreeMap<String, Value>;
+
+/// A caller whose process is never killed.
+#[derive(Debug, Default)]
+pub struct Survivor {
+    caller: usize,
+    steps: u64,
+    registry: core::Registry,
+    note: Value,
+}
+
+impl Survivor {
+    /// One that has done nothing yet.
+    #[must_use]
+    pub fn new(caller: usize) -> Self {
+        Self { caller, ..Self::default() }
+    }
+
+    /// How many steps it has done.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Do the next step. What comes back is what it hands out.
+    pub fn go_on(&mut self) -> Vec<String> {
+        let handed_out = Step::of(self.caller, self.steps).on_core(&mut self.registry);
+        if self.steps % KINDS == 4 {
+            self.note = json!(self.steps.to_be_bytes());
+        }
+        self.steps += 1;
+        handed_out
+    }
+
+    /// What must be left of it.
+    #[must_use]
+    pub fn state(&self) -> State {
+        let mut state = State::from([("note".into(), self.note.clone())]);
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.registry.snapshot(after.as_deref(), 1_000, 0);
+            let Some(last) = page.last() else { return state };
+            after = Some(last.thread_id.clone());
+            state.extend(page.iter().map(|thread| (thread.thread_id.clone(), json!(thread))));
+        }
+    }
+}
+
+/// What is left of all callers.
+///
+/// # Panics
+/// When the registry cannot be read.
+#[must_use]
+pub fn found(registry: &Registry) -> Vec<State> {
+    let note = |caller: usize| json!(registry.note(&caller.to_string()).expect("it can be read"));
+    let mut states: Vec<_> =
+        (0..CALLERS).map(|caller| State::from([("note".into(), note(caller))])).collect();
+    for thread in registry.snapshot(1_000).flat_map(|page| page.expect("it can be read")) {
+        let caller = thread.thread_id.split('-').next().and_then(|caller| caller.parse().ok());
+        let state = caller.and_then(|caller: usize| states.get_mut(caller)).expect("a caller's thread");
+        state.insert(thread.thread_id.clone(), json!(thread));
+    }
+    states
+}
