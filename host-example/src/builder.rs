@@ -42,7 +42,7 @@ pub struct RegistryBuilder {
     database: Option<PathBuf>,
     durability: Durability,
     checkpoint_after: u64,
-    metrics: bool,
+    meter: Meter,
 }
 
 #[derive(Clone, Debug)]
@@ -74,7 +74,7 @@ impl Default for RegistryBuilder {
             database: None,
             durability: Durability::default(),
             checkpoint_after: DEFAULT_CHECKPOINT_AFTER,
-            metrics: false,
+            meter: Meter::default(),
         }
     }
 }
@@ -174,7 +174,7 @@ impl RegistryBuilder {
     /// `thread_budget.call.duration_seconds` and `thread_budget.call.errors` by call, refusals being of
     /// the kind `refused`. A call then takes some 100 ns more.
     pub fn metrics(mut self) -> Self {
-        self.metrics = true;
+        self.meter = Meter::on();
         self
     }
 
@@ -199,7 +199,7 @@ impl RegistryBuilder {
             .database
             .map(|path| Journal::open(path, self.durability, self.checkpoint_after))
             .transpose()?;
-        let registry = Registry::new(blueprint, self.instances, journal, Meter(self.metrics))?;
+        let registry = Registry::new(blueprint, self.instances, journal, self.meter)?;
         if let Some(tokens) = self.tokens_per_thread {
             registry.configure(tokens)?;
         }
