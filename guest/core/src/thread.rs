@@ -289,7 +289,7 @@ impl ThreadBudget {
         extras.children.take()
     }
 
-    /// Start over without a trace of what was, holds included.
+    /// Start over. Live reservations keep what they hold until they end.
     pub(crate) fn restart(&self, budget: Budget) {
         self.0.budget.set(budget);
         if let Some(extras) = self.0.extras.get() {
