@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use thread_budget_host::{Threshold, ThresholdCrossed};
+use thread_budget_host::{ThreadOptions, ThreadState, Threshold, ThresholdCrossed, UsageEntry};
 
-/// One call, named and with arguments as in the contract. Handles have names that vectors give them.
+/// One call, named and with arguments as in the contract. Handles, on budgets and reservations, have
+/// names that vectors give them.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(tag = "call", rename_all = "kebab-case", deny_unknown_fields)]
 #[allow(missing_docs)]
@@ -34,6 +35,33 @@ pub enum Call {
         prompt_tokens: u64,
         completion_tokens: u64,
     },
+    ConsumeOnce {
+        thread_id: String,
+        request_id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    },
+    ConsumeBatch {
+        entries: Vec<UsageEntry>,
+    },
+    /// Keeps the reservation under the name `as`.
+    Reserve {
+        thread_id: String,
+        estimated_tokens: u64,
+        r#as: String,
+    },
+    /// Keeps the handle under the name `as`.
+    OpenThread {
+        thread_id: String,
+        options: ThreadOptions,
+        r#as: String,
+    },
+    TakeWarnings {
+        thread_id: String,
+    },
+    HeldTokens {
+        thread_id: String,
+    },
     HasBudget {
         thread_id: String,
     },
@@ -48,6 +76,33 @@ pub enum Call {
         thread_id: String,
     },
     Clear {},
+    Snapshot {
+        after: Option<String>,
+        limit: u32,
+    },
+    Restore {
+        states: Vec<ThreadState>,
+    },
+    #[serde(rename = "reservation.tokens")]
+    ReservationTokens {
+        on: String,
+    },
+    #[serde(rename = "reservation.charged-thread")]
+    ReservationChargedThread {
+        on: String,
+    },
+    /// Takes the reservation.
+    #[serde(rename = "reservation.commit")]
+    ReservationCommit {
+        on: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    },
+    /// Takes the reservation.
+    #[serde(rename = "reservation.drop")]
+    ReservationDrop {
+        on: String,
+    },
     #[serde(rename = "thread-budget.thread-id")]
     BudgetThreadId {
         on: String,
@@ -62,6 +117,14 @@ pub enum Call {
     },
     #[serde(rename = "thread-budget.is-exhausted")]
     BudgetIsExhausted {
+        on: String,
+    },
+    #[serde(rename = "thread-budget.held-tokens")]
+    BudgetHeldTokens {
+        on: String,
+    },
+    #[serde(rename = "thread-budget.is-detached")]
+    BudgetIsDetached {
         on: String,
     },
     #[serde(rename = "thread-budget.can-consume")]
@@ -100,6 +163,8 @@ impl Call {
                 | Self::HasBudget { .. }
                 | Self::GetUsage { .. }
                 | Self::GetAllUsage {}
+                | Self::HeldTokens { .. }
+                | Self::Snapshot { .. }
         )
     }
 }
