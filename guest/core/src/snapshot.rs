@@ -72,7 +72,9 @@ impl ThreadState {
         let triggered = PercentSet::ascending(&self.triggered_thresholds)
             .ok_or("triggered thresholds are percents from 1 to 100, ascending")?;
         let undelivered = Thresholds::new(self.undelivered_thresholds.iter().copied())
-            .map_err(|_| "undelivered thresholds are percents from 1 to 100, each once")?;
+            .ok()
+            .filter(|_| self.undelivered_thresholds.is_sorted_by_key(|threshold| threshold.percent))
+            .ok_or("undelivered thresholds are percents from 1 to 100, ascending")?;
         let usage = Usage {
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
