@@ -19,7 +19,8 @@ struct tb_registry {
     /* The registry's owner and its handles. */
     size_t users;
     bool lost;
-    char reason[256];
+    /* Why it is, in wasmtime's words. */
+    char reason[sizeof((tb_error *)NULL)->message];
 };
 
 /* What a `tb_budget` and a `tb_reservation` are. */
@@ -125,8 +126,8 @@ static tb_code lose(tb_registry *registry, tb_error *error, wasmtime_error_t *fa
     tb_error trap;
     fail_with(&trap, TB_TRAPPED, failure);
     registry->lost = true;
-    snprintf(registry->reason, sizeof registry->reason, "%.*s", (int)sizeof registry->reason - 1, trap.message);
-    return fail(error, TB_TRAPPED, "the instance failed: %s", trap.message);
+    memcpy(registry->reason, trap.message, sizeof registry->reason);
+    return fail(error, TB_TRAPPED, "the instance failed and is lost: %s", registry->reason);
 }
 
 /* `in` holds a pointer for every parameter, `out` takes what the call gives. */
@@ -252,6 +253,8 @@ static tb_code prepare(tb_component *component, const uint8_t *bytes, size_t len
     wasm_config_t *config = wasm_config_new();
     /* Calls are made one after the other; support for more costs every one of them. */
     wasmtime_config_concurrency_support_set(config, false);
+    /* Compiling takes a moment only, and a pool of threads for it would stay in the process. */
+    wasmtime_config_parallel_compilation_set(config, false);
     component->engine = wasm_engine_new_with_config(config);
     if (!component->engine) return fail(error, TB_UNUSABLE_COMPONENT, "wasmtime does not run on this machine");
     component->linker = wasmtime_component_linker_new(component->engine);

@@ -233,7 +233,7 @@ void tb_component_free(tb_component *component);
 typedef struct tb_registry tb_registry;
 
 /* A fresh registry that may take up to so many bytes of memory; an empty one takes 128 KiB. At the cap, new threads are
- * refused with TB_OUT_OF_MEMORY. */
+ * refused with TB_OUT_OF_MEMORY. Grant 1 MiB or more: with less, an argument may not fit, and the instance fails. */
 tb_code tb_registry_new(const tb_component *component, size_t max_memory_bytes, tb_registry **registry,
                         tb_error *error);
 void tb_registry_free(tb_registry *registry);

@@ -663,8 +663,8 @@ static json_t *run_group(const tb_component *component, const char *folder, cons
 
 /* ---- the time of a call ---- */
 
-#define ROUNDS 31
-#define CALLS 2000
+#define ROUNDS 25
+#define CALLS 400
 
 static int ascending(const void *left, const void *right) {
     int64_t a = *(const int64_t *)left, b = *(const int64_t *)right;
