@@ -1,5 +1,5 @@
-/* An agent that works within a budget: `agent COMPONENT`. It reserves before every LLM call, records what the call used,
- * reads the warnings, and stops with a summary when it is refused. */
+/* An agent that works within a budget: `agent COMPONENT`. It reserves before every LLM call, records what the call
+ * used, reads the warnings, and stops with a summary when it is refused. */
 #include "thread_budget.h"
 #include <inttypes.h>
 #include <stdio.h>

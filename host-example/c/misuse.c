@@ -76,8 +76,8 @@ static void text_is_utf8(tb_registry *registry) {
                                       "\xf0\x9f", "\xf4\x90\x80\x80", "a\xff",    "\xe4\xb8" "a", "\xf5\x80\x80\x80"};
     for (size_t index = 0; index < sizeof bad / sizeof bad[0]; index++)
         CHECK(tb_check_budget(registry, tb_text_of(bad[index]), 1, &error) == TB_INVALID_UTF8);
-    static const char *const good[] = {"\x7f",         "\xc2\x80",         "\xdf\xbf",        "\xe0\xa0\x80", "\xed\x9f\xbf",
-                                       "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
+    static const char *const good[] = {"\x7f",         "\xc2\x80",     "\xdf\xbf",         "\xe0\xa0\x80",
+                                       "\xed\x9f\xbf", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"};
     for (size_t index = 0; index < sizeof good / sizeof good[0]; index++)
         CHECK(tb_check_budget(registry, tb_text_of(good[index]), 1, &error) == TB_OK);
     /* In what a call takes by pointer, too. */
@@ -87,11 +87,11 @@ static void text_is_utf8(tb_registry *registry) {
     CHECK(total_of(registry, a) == 0);
 }
 
+/* More than any instance of this test could take. */
+static char long_text[64 << 20];
+static const tb_text far_too_long = {long_text, sizeof long_text};
+
 static void sizes_are_bounded(tb_registry *registry) {
-    static char long_text[64 << 20];
-    memset(long_text, 'x', sizeof long_text);
-    /* The end of a text that is far too long is not looked at. */
-    tb_text far_too_long = {long_text, sizeof long_text};
     bool exists;
     CHECK(tb_check_budget(registry, (tb_text){long_text, TB_MAX_THREAD_ID_BYTES}, 1, &error) == TB_OK);
     CHECK(tb_check_budget(registry, (tb_text){long_text, TB_MAX_THREAD_ID_BYTES + 1}, 1, &error) ==
@@ -129,6 +129,7 @@ static void sizes_are_bounded(tb_registry *registry) {
     for (size_t index = 0; index < 64; index++)
         states[index] = (tb_thread_state){.thread_id = a, .request_ids = {ids, 64}};
     CHECK(tb_restore(registry, states, 64, &error) == TB_INVALID_STATE);
+    CHECK(strstr(error.message, "restore fewer"));
     states[0].request_ids.count = 0;
     CHECK(tb_restore(registry, states, 1, &error) == TB_INVALID_STATE);
     states[0].request_ids = (tb_text_list){NULL, 3};
@@ -194,6 +195,7 @@ static void the_memory_cap_is_a_refusal(const tb_component *component) {
     CHECK(code == TB_OUT_OF_MEMORY && threads > 100);
     tb_threshold_crossed_list crossed;
     CHECK(tb_consume_batch(registry, largest_batch(), 128, &crossed, &error) == TB_OUT_OF_MEMORY);
+    CHECK(tb_check_budget(registry, far_too_long, 1, &error) == TB_INVALID_THREAD_ID);
     consume(registry, tb_text_of("thread-0"), 90000);
     CHECK(total_of(registry, tb_text_of("thread-0")) == 90000);
     tb_optional_final_budget final;
@@ -250,7 +252,10 @@ static void snapshots_come_back(const tb_component *component) {
 static void other_files_are_refused(const char *program) {
     tb_component *component;
     CHECK(tb_component_open("/nowhere", &component, &error) == TB_UNUSABLE_COMPONENT);
+    CHECK(strstr(error.message, "No such file"));
     CHECK(tb_component_open("/", &component, &error) == TB_UNUSABLE_COMPONENT);
+    CHECK(strstr(error.message, "Is a directory"));
+    CHECK(tb_component_open("/dev/null", &component, &error) == TB_UNUSABLE_COMPONENT);
     CHECK(tb_component_open(program, &component, &error) == TB_UNUSABLE_COMPONENT);
     /* The smallest component, and a core module. */
     static const uint8_t empty[] = {0, 'a', 's', 'm', 0x0d, 0, 1, 0}, module[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
@@ -266,6 +271,7 @@ int main(int count, char **arguments) {
     }
     tb_component *component;
     CHECK(tb_component_open(arguments[1], &component, &error) == TB_OK);
+    memset(long_text, 'x', sizeof long_text);
     tb_registry *registry = fresh(component, TB_DEFAULT_MEMORY_BYTES);
     null_is_refused(component, registry);
     text_is_utf8(registry);

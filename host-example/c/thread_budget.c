@@ -275,18 +275,35 @@ tb_code tb_component_new(const uint8_t *bytes, size_t length, tb_component **out
     return code;
 }
 
+/* What the file holds, to be freed, also when it cannot be read. */
+static tb_code read_file(const char *path, uint8_t **bytes, size_t *length, tb_error *error) {
+    FILE *file = fopen(path, "rb");
+    if (!file) return fail(error, TB_UNUSABLE_COMPONENT, "%s: %s", path, strerror(errno));
+    tb_code code = TB_OK;
+    size_t capacity = 0;
+    do {
+        if (*length == capacity) {
+            capacity = capacity ? 2 * capacity : 128 << 10;
+            uint8_t *grown = realloc(*bytes, capacity);
+            if (!grown) {
+                code = fail(error, TB_NO_HOST_MEMORY, "no memory left for %s", path);
+                break;
+            }
+            *bytes = grown;
+        }
+        *length += fread(*bytes + *length, 1, capacity - *length, file);
+        if (ferror(file)) code = fail(error, TB_UNUSABLE_COMPONENT, "%s: %s", path, strerror(errno));
+    } while (code == TB_OK && !feof(file));
+    fclose(file);
+    return code;
+}
+
 tb_code tb_component_open(const char *path, tb_component **out, tb_error *error) {
     if (!path || !out) return fail_argument(error, TB_INVALID_ARGUMENT);
-    FILE *file = fopen(path, "rb");
-    long length = -1;
-    if (file && fseek(file, 0, SEEK_END) == 0) length = ftell(file);
-    uint8_t *bytes = length > 0 ? malloc((size_t)length) : NULL;
-    bool is_read = bytes && fseek(file, 0, SEEK_SET) == 0 && fread(bytes, 1, (size_t)length, file) == (size_t)length;
-    int reason = errno;
-    if (file) fclose(file);
-    tb_code code = is_read ? tb_component_new(bytes, (size_t)length, out, error)
-                           : fail(error, TB_UNUSABLE_COMPONENT, "%s: %s", path,
-                                  length == 0 ? "the file is empty" : strerror(reason));
+    uint8_t *bytes = NULL;
+    size_t length = 0;
+    tb_code code = read_file(path, &bytes, &length, error);
+    if (code == TB_OK) code = tb_component_new(bytes, length, out, error);
     free(bytes);
     return code;
 }
@@ -451,8 +468,9 @@ tb_code tb_consume_batch(tb_registry *registry, const tb_usage_entry *entries, s
     }
     if (!fits) {
         if (error) error->limit = TB_MAX_BATCH;
-        return fail(error, TB_BATCH_TOO_LARGE, "a batch has at most %d entries, with %d bytes of thread ids; send several",
-                    TB_MAX_BATCH, TB_MAX_ARGUMENT_BYTES);
+        return fail(error, TB_BATCH_TOO_LARGE,
+                    "a batch has at most %d entries, with %d bytes of thread ids; send several", TB_MAX_BATCH,
+                    TB_MAX_ARGUMENT_BYTES);
     }
     const void *in[] = {&(struct list){entries, count}};
     return call(registry, CONSUME_BATCH, in, crossed, error);

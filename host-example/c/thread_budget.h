@@ -1,4 +1,4 @@
-/* A token budget for every LLM agent thread: the component of the world `thread-budget:registry/thread-budget`, embedded.
+/* A token budget for every LLM agent thread: the component of the world `thread-budget:registry/thread-budget`, in C.
  *
  * What a call means, its units and when it is refused stands in `wit/registry.wit` and `wit/types.wit`. Here is how it
  * is said in C:
@@ -75,7 +75,7 @@ typedef struct tb_error {
     size_t thread_id_length;
     /* TB_EXHAUSTED: tokens used so far, the thread's limit, and the estimate asked for. */
     uint64_t used, max_tokens, requested;
-    /* TB_TOO_MANY_THREADS, TB_TOO_DEEP, TB_BATCH_TOO_LARGE: the most there may be. TB_INVALID_THRESHOLD: the percent. */
+    /* TB_INVALID_THRESHOLD: the percent. TB_TOO_MANY_THREADS, TB_TOO_DEEP, TB_BATCH_TOO_LARGE: the most allowed. */
     uint32_t limit;
 } tb_error;
 
