@@ -1,5 +1,6 @@
 //! From settings to a running registry.
 
+use crate::MIN_MEMORY_BYTES;
 use crate::cache::{Cache, load_or_compile};
 use crate::error::LoadError;
 use crate::instance::{Blueprint, engine};
@@ -98,8 +99,8 @@ impl RegistryBuilder {
         self
     }
 
-    /// The most linear memory the instance may have, in bytes. 512 MiB unless set, enough for a
-    /// million threads; an empty registry takes 128 KiB. At the cap new threads are refused with
+    /// The most linear memory the instance may have, in bytes, 1 MiB or more. 512 MiB unless set, enough
+    /// for a million threads; an empty registry takes 128 KiB. At the cap new threads are refused with
     /// [`CallError::OutOfMemory`](crate::CallError::OutOfMemory). A quarter and 16 MiB more may be used
     /// to bring back what a database holds.
     pub fn max_memory_bytes(mut self, bytes: usize) -> Self {
@@ -185,6 +186,9 @@ impl RegistryBuilder {
     pub fn build(self) -> Result<Registry, LoadError> {
         if self.database.is_some() && self.instances > 1 {
             return Err(LoadError::TooManyInstances { instances: self.instances });
+        }
+        if self.max_memory_bytes < MIN_MEMORY_BYTES {
+            return Err(LoadError::MemoryCap { bytes: self.max_memory_bytes });
         }
         let engine = engine(self.deadline)?;
         let bytes = match self.component {

@@ -31,7 +31,13 @@ pub enum LoadError {
     /// The component imports something, or lacks an export of the contract.
     #[error("not a component of the world thread-budget:registry/thread-budget@0.1.0: {0:#}")]
     Contract(#[source] wasmtime::Error),
-    /// The component could not be instantiated, for lack of memory for example.
+    /// The memory cap is too small for the component to keep its promises.
+    #[error("a memory cap of {bytes} bytes: at least {min} are wanted", min = crate::MIN_MEMORY_BYTES)]
+    MemoryCap {
+        /// The cap asked for.
+        bytes: usize,
+    },
+    /// The component could not be instantiated.
     #[error("cannot instantiate the component: {0:#}")]
     Instantiate(#[source] wasmtime::Error),
     /// The database cannot be used.

@@ -54,6 +54,9 @@ pub const MAX_THREAD_ID_BYTES: usize = 1_024;
 /// The longest request id, in bytes of UTF-8. The shortest is one byte.
 pub const MAX_REQUEST_ID_BYTES: usize = 256;
 
+/// The smallest memory cap: with less than this an argument may not fit, and that is a trap.
+pub const MIN_MEMORY_BYTES: usize = 1 << 20;
+
 /// The most entries of a batch.
 pub const MAX_BATCH: usize = 4_096;
 

@@ -97,8 +97,8 @@ fn a_missing_file_is_named() {
 
 #[test]
 fn a_memory_cap_below_the_minimum_is_a_load_error() {
-    let result = builder().max_memory_bytes(65_536).build();
-    assert!(matches!(result, Err(LoadError::Instantiate(_))), "{result:?}");
+    let result = builder().max_memory_bytes((1 << 20) - 1).build();
+    assert!(matches!(result, Err(LoadError::MemoryCap { bytes: 1_048_575 })), "{result:?}");
 }
 
 #[test]
