@@ -212,6 +212,7 @@ impl Subject for Model {
                 if entries.len() > 4_096 {
                     return Err(json!({ "batch-too-large": 4_096 }));
                 }
+                entries.iter().try_for_each(|entry| check_id(&entry.thread_id))?;
                 let mut created: Vec<&str> = Vec::new();
                 for entry in entries {
                     let existed = self.forest.find(&entry.thread_id).is_some();

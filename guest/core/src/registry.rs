@@ -211,6 +211,9 @@ impl Registry {
         if entries.len() > MAX_BATCH {
             return Err(RegistryError::BatchTooLarge(MAX_BATCH as u32));
         }
+        for (thread_id, _, _) in entries.clone() {
+            check_id(thread_id)?;
+        }
         let mut threads = Vec::with_capacity(entries.len());
         let before = self.threads.len();
         let mut created = Vec::new();
