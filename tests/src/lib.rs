@@ -1,8 +1,10 @@
 //! What the tests that cross crates share: a call of the contract as data, and the implementations
 //! of the contract that such calls can be put to.
 
+pub mod agreement;
 pub mod call;
 pub mod crash;
+pub mod fuzz;
 pub mod model;
 pub mod subject;
 pub mod vector;
