@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Usage};
 use crate::error::{InvalidRequestId, InvalidThreadId, RegistryError};
 use crate::index::Index;
-use crate::memory::{HEADROOM, has_room};
+use crate::memory::{has_headroom, has_room};
 use crate::reservation::Reservation;
 use crate::snapshot::ThreadState;
 use crate::thread::{Consumed, ThreadBudget, ThresholdCrossed};
@@ -479,7 +479,7 @@ impl Registry {
     /// Whether state may grow in a registry whose longest line of ancestors has this many threads: a
     /// consumption can make a report for each.
     fn room_to_grow(&self, deepest: u32) -> Result<(), RegistryError> {
-        if has_room(HEADROOM * deepest as usize) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+        if has_headroom(deepest) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
     }
 }
 
