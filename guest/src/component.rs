@@ -27,9 +27,11 @@ const ROW_BYTES: usize = size_of::<(String, types::Usage)>() + 56 + 32;
 
 struct Component;
 
-/// A row of crossed thresholds or of a snapshot takes at most this, in the canonical ABI, beside its
-/// own size and its lists.
-const CROSSED_BYTES: usize = 56;
+/// What a row of crossed thresholds takes beside its own size and the bytes of its id: in the canonical
+/// ABI, and for what the allocator adds to the id.
+const CROSSED_BYTES: usize = 56 + 32;
+
+/// What a row of a snapshot takes in the canonical ABI, beside its own size and its lists.
 const STATE_BYTES: usize = 96;
 
 /// What the handles of the contract stand for.

@@ -215,21 +215,25 @@ impl Registry {
             check_id(thread_id)?;
         }
         let mut threads = Vec::with_capacity(entries.len());
+        let mut crossed = Vec::new();
         let before = self.threads.len();
         let mut created = Vec::new();
-        let mut largest_report = 0usize;
         let mut prepare = || {
+            let (mut rows, mut copies) = (0, 0usize);
             for (thread_id, _, _) in entries.clone() {
                 let thread = self.get_or_create(thread_id)?;
                 if self.threads.len() > before + created.len() {
                     created.push(thread.clone());
                 }
-                largest_report = largest_report.saturating_add(
-                    thread.largest_report(&self.thresholds, size_of::<ThresholdCrossed>() + row_bytes),
-                );
+                for (thread, most) in thread.largest_report(&self.thresholds) {
+                    rows += most;
+                    copies = copies.saturating_add(most * (thread.thread_id().len() + row_bytes));
+                }
                 threads.push(thread);
             }
-            if has_room(largest_report) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+            // At once, since a list that grows takes up to three times its size.
+            let room = crossed.try_reserve_exact(rows).is_ok() && has_room(copies);
+            if room { Ok(()) } else { Err(RegistryError::OutOfMemory) }
         };
         if let Err(error) = prepare() {
             for thread in created {
@@ -238,7 +242,6 @@ impl Registry {
             }
             return Err(error);
         }
-        let mut crossed = Vec::new();
         for (thread, (_, prompt_tokens, completion_tokens)) in threads.iter().zip(entries) {
             crossed.append(&mut thread.consume(prompt_tokens, completion_tokens, &self.thresholds).crossed);
         }

@@ -170,14 +170,13 @@ impl ThreadBudget {
         }));
     }
 
-    /// The most bytes that reports of what one consumption crosses here can take, `row_bytes` a row
-    /// beside the id.
-    pub(crate) fn largest_report(&self, thresholds: &Thresholds, row_bytes: usize) -> usize {
-        let of = |thread: &Self| {
-            let left = thresholds.percents().without(thread.budget().triggered()).len();
-            left * (thread.thread_id().len() + row_bytes)
-        };
-        self.ancestors().map(|ancestor| of(&ancestor)).fold(of(self), usize::saturating_add)
+    /// Those that one consumption concerns, with the most thresholds that it can cross in each.
+    pub(crate) fn largest_report(&self, thresholds: &Thresholds) -> impl Iterator<Item = (Self, usize)> {
+        let left = thresholds.percents();
+        core::iter::once(self.clone()).chain(self.ancestors()).map(move |thread| {
+            let most = left.without(thread.budget().triggered()).len();
+            (thread, most)
+        })
     }
 
     pub(crate) fn take_warnings(&self) -> Vec<BudgetWarning> {
