@@ -33,7 +33,8 @@ pub struct Registry {
     max_threads: u32,
     thresholds: Thresholds,
     threads: Index,
-    /// The longest line of ancestors there has been since the registry was last empty.
+    /// The longest line of ancestors there has ever been: a reservation on it may be committed when it
+    /// is gone.
     deepest: u32,
 }
 
@@ -347,7 +348,6 @@ impl Registry {
     pub fn clear(&mut self) {
         let threads = core::mem::take(&mut self.threads);
         threads.iter().for_each(|thread| drop(thread.detach()));
-        self.deepest = 1;
     }
 
     /// The states of up to `limit` threads after the one of that id, in an order in which parents come
