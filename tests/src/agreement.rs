@@ -73,7 +73,7 @@ impl<S: Subject> Pair<S> {
                 return Ok(());
             }
             Call::Reserve { r#as, .. } if self.reservations.remove(r#as) => {
-                self.both(&Call::ReservationDrop { on: r#as.clone() })?;
+                let _ = self.both(&Call::ReservationDrop { on: r#as.clone() })?;
             }
             _ => {}
         }
