@@ -231,14 +231,19 @@ class ThreadBudgetRegistry:
     def _forget(self, name: str, *arguments: Any) -> Any:
         with self._instance.lock:
             # A budget that somebody holds has to stay on what is forgotten now.
-            while self._unopened:
-                budget = self._unopened.pop()
+            while (budget := self._pop_unopened()) is not None:
                 try:
                     budget.open()
                 except (ThreadBudgetError, ValueError):
                     # No memory for a handle, or closed already: forgetting goes on, and frees some.
                     budget.close()
             return self._instance.call(name, *arguments)
+
+    def _pop_unopened(self) -> ThreadBudget | None:
+        try:
+            return self._unopened.pop()
+        except KeyError:  # the only way to know: another thread may let go of the last one at any time
+            return None
 
 
 def _new_id(thread_id: str) -> str:
