@@ -42,12 +42,15 @@ def test_a_reservation_is_committed() -> None:
 
 def test_a_reservation_is_released_when_left() -> None:
     registry = ThreadBudgetRegistry(1_000)
-    with registry.reserve("a", 800):
+    with registry.reserve("a", 800) as left:
         assert registry.held_tokens("a") == 800
     assert registry.held_tokens("a") == 0
-    with pytest.raises(RuntimeError, match="the model"), registry.reserve("a", 800):
+    with pytest.raises(RuntimeError, match="the model"), registry.reserve("a", 800) as failed:
         raise RuntimeError("the model did not answer")
     assert registry.held_tokens("a") == 0
+    for reservation in (left, failed):
+        with pytest.raises(ValueError, match="closed"):
+            reservation.commit(1, 1)
     assert registry.get_budget("a").total_tokens == 0
 
 

@@ -19,7 +19,8 @@ LARGEST = 2**64 - 1
 
 @pytest.fixture
 def registry() -> ThreadBudgetRegistry:
-    return ThreadBudgetRegistry(100)
+    # So little memory that an argument of megabytes would trap.
+    return ThreadBudgetRegistry(100, memory_limit=1 << 20)
 
 
 @pytest.mark.parametrize("count", [-1, LARGEST + 1, -(10**30), 10**30])

@@ -41,6 +41,15 @@ def test_a_closed_budget() -> None:
     assert other.total_tokens == 5
 
 
+def test_closing_frees_what_is_still_referred_to() -> None:
+    registry = ThreadBudgetRegistry(memory_limit=1 << 20)
+    budgets = []
+    for _ in range(50_000):
+        with registry.get_budget("a") as budget:
+            budgets.append(budget)
+    assert registry.consume("a", 1, 1).budget.total_tokens == 2
+
+
 def test_handles_and_results_take_no_memory_for_long() -> None:
     # Handles live in the component's memory: were they not freed, this registry would run out of it.
     registry = ThreadBudgetRegistry(memory_limit=1 << 20)
