@@ -1,0 +1,106 @@
+// Makes the package: `node build.mjs [COMPONENT]`. The component becomes JavaScript (jco), the wrapper and
+// it one file with no need for a file system or a network (esbuild), and the types are written (tsc).
+import { transpileBytes } from "@bytecodealliance/jco-transpile";
+import { build as bundle } from "esbuild";
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const project = join(here, "../..");
+
+/** Why a build stopped, in a line that says what to do. */
+export class BuildError extends Error {}
+
+/** The component that cargo builds; it is asked to when there is none yet. */
+export function defaultComponent() {
+  const component = join(project, "target/wasm32-wasip2/release/thread_budget.wasm");
+  if (!existsSync(component)) cargoBuild();
+  return component;
+}
+
+function cargoBuild() {
+  const cargo = spawnSync("cargo", ["build", "--release", "--target", "wasm32-wasip2"], {
+    cwd: project,
+    encoding: "utf8",
+    stdio: ["ignore", "inherit", "pipe"],
+  });
+  if (cargo.error) throw new BuildError("cargo is missing: install Rust from https://rustup.rs, then build again");
+  process.stderr.write(cargo.stderr);
+  if (cargo.status === 0) return;
+  throw new BuildError(
+    /target may not be installed/.test(cargo.stderr)
+      ? "the wasm32-wasip2 target is missing: run `rustup target add wasm32-wasip2`, then build again"
+      : "cargo could not build the component: see its messages above",
+  );
+}
+
+/** The component as a JavaScript module that calls it, and a table of the core modules in it. */
+async function transpile(component, folder) {
+  const { files, imports } = await transpileBytes(await readFile(component), {
+    name: "component",
+    instantiation: "sync",
+    wasiShim: false,
+    nodejsCompat: false,
+    noComponentErrorWrapping: true,
+  }).catch((error) => {
+    throw new BuildError(`${component} is not a component: ${error.message ?? error}`);
+  });
+  if (imports.length > 0) throw new BuildError(`${component} imports ${imports.join(", ")}; thread-budget imports nothing`);
+
+  await rm(folder, { recursive: true, force: true });
+  for (const [path, bytes] of Object.entries(files)) {
+    await mkdir(dirname(join(folder, path)), { recursive: true });
+    await writeFile(join(folder, path), bytes);
+  }
+  const cores = Object.keys(files).filter((path) => path.endsWith(".wasm"));
+  const table = [
+    ...cores.map((path, at) => `import core${at} from "./${path}";`),
+    `export default { ${cores.map((path, at) => `"${path}": core${at}`).join(", ")} };`,
+  ];
+  await writeFile(join(folder, "cores.js"), table.join("\n"));
+  await writeFile(join(folder, "cores.d.ts"), "declare const cores: Record<string, Uint8Array<ArrayBuffer>>;\nexport default cores;\n");
+}
+
+/** The package as one module, `outfile`, with a component inside. */
+export async function bundlePackage(component, outfile) {
+  await transpile(component, join(here, "build/component"));
+  await bundle({
+    entryPoints: [join(here, "src/index.ts")],
+    outfile,
+    bundle: true,
+    format: "esm",
+    platform: "neutral",
+    target: "es2022",
+    minifySyntax: true,
+    minifyWhitespace: true,
+    loader: { ".wasm": "binary" },
+    define: {
+      // jco looks this variable up many times a call, which takes longer than all else it does.
+      "globalThis.process.env.JCO_DEBUG": "undefined",
+      // Asynchronous calls, which nothing here makes: `Object(f)` is `f`, the same as jco falls back to where
+      // the engine cannot make them, but without the errors on the way, 30 ms of them an instance.
+      "WebAssembly.promising": "Object",
+    },
+    logLevel: "warning",
+  });
+}
+
+async function main() {
+  const component = process.argv[2] ?? defaultComponent();
+  const outfile = join(here, "dist/index.js");
+  await rm(dirname(outfile), { recursive: true, force: true });
+  await bundlePackage(component, outfile);
+  const tsc = spawnSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", here], { stdio: "inherit" });
+  if (tsc.status !== 0) throw new BuildError("the types do not fit: see the messages above");
+  console.log(`${relative(process.cwd(), outfile)} from ${relative(process.cwd(), component)}`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  await main().catch((error) => {
+    console.error(`error: ${error instanceof BuildError ? error.message : error.stack}`);
+    process.exitCode = 1;
+  });
+}

@@ -1,0 +1,77 @@
+// An agent with a budget: `npm run build && node examples/chat.mjs`. It needs no network; the model is a
+// small server that this file starts, and answers as a chat completions API does.
+import { createServer } from "node:http";
+import { BudgetExhaustedError, Registry } from "thread-budget";
+
+/** A client for a chat completions API that keeps each thread within its budget. */
+class BudgetedChat {
+  constructor(url, registry) {
+    this.url = url;
+    this.registry = registry;
+  }
+
+  /** One turn. Throws a BudgetExhaustedError, before anything is sent, when it might not fit. */
+  async complete(threadId, messages, maxTokens) {
+    // Held while the request is in flight, so that turns at the same time cannot pass one check together.
+    const reservation = this.registry.reserve(threadId, estimate(messages) + maxTokens);
+    try {
+      const response = await fetch(this.url, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ messages, max_tokens: maxTokens }),
+      });
+      if (!response.ok) throw new Error(`the model answers ${response.status}`);
+      const { choices, usage } = await response.json();
+      reservation.commit(usage.prompt_tokens, usage.completion_tokens);
+      return choices[0].message;
+    } finally {
+      // Nothing happens if it was committed. With a compiler or engine that knows `using`, that does this.
+      reservation.release();
+    }
+  }
+
+  /** What the agent should read before its next turn. */
+  warnings(threadId) {
+    return this.registry.takeWarnings(threadId).map(({ message }) => ({ role: "system", content: message }));
+  }
+}
+
+/** A guess on the safe side: what is really used is committed afterwards. */
+function estimate(messages) {
+  return Math.ceil(JSON.stringify(messages).length / 3);
+}
+
+async function main(url) {
+  const registry = new Registry({ maxTokensPerThread: 4_000 });
+  const chat = new BudgetedChat(url, registry);
+  const task = { role: "user", content: "Write the report, a section at a time." };
+  let lastAnswer = { role: "assistant", content: "" };
+  for (let turn = 1; ; turn++) {
+    const warnings = chat.warnings("agent-7");
+    for (const { content } of warnings) console.log(`turn ${turn}: the agent reads: ${content}`);
+    try {
+      lastAnswer = await chat.complete("agent-7", [task, lastAnswer, ...warnings], 120);
+      console.log(`turn ${turn}: ${registry.getUsage("agent-7").totalTokens} tokens used`);
+    } catch (error) {
+      if (!(error instanceof BudgetExhaustedError)) throw error;
+      console.log(`turn ${turn}: stopped: ${error.message}`);
+      return;
+    }
+  }
+}
+
+/** The model: it says a section, and what that took. */
+const server = createServer(async (request, response) => {
+  const body = JSON.parse(Buffer.concat(await request.toArray()).toString());
+  const content = "A section of the report, in so many words. ".repeat(body.max_tokens / 20);
+  response.setHeader("content-type", "application/json");
+  response.end(
+    JSON.stringify({
+      choices: [{ message: { role: "assistant", content } }],
+      usage: { prompt_tokens: Math.ceil(JSON.stringify(body.messages).length / 4), completion_tokens: Math.ceil(content.length / 4) },
+    }),
+  );
+});
+server.listen(0, "127.0.0.1", () =>
+  main(`http://127.0.0.1:${server.address().port}/v1/chat/completions`).finally(() => server.close()),
+);
