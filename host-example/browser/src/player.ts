@@ -95,7 +95,7 @@ export class Player {
       this.#speed.value = String(speeds.find((speed) => records.length / speed <= PLEASANT_SECONDS) ?? speeds.at(-1));
       this.#set(new Replay(records, this.#settings()));
       byId("player").hidden = false;
-      loading.textContent = `${file.name}: ${formatTokens(records.length)} records.${lessMotion.matches ? " Your system asks for less motion, so play goes straight to the end." : ""}`;
+      loading.textContent = `${file.name}: ${formatTokens(records.length)} ${records.length === 1 ? "record" : "records"}.${lessMotion.matches ? " Your system asks for less motion, so play goes straight to the end." : ""}`;
       this.#play.focus();
       this.#go(0);
     } catch (error) {

@@ -208,7 +208,7 @@ export class Playground {
     const messages = byId("messages");
     messages.prepend(message(kind, threadId, text));
     while (messages.children.length > MESSAGES_KEPT) messages.lastElementChild!.remove();
-    messages.scrollTop = 0;
+    byId("log").scrollTop = 0;
   }
 
   #showAll(): void {
@@ -239,7 +239,7 @@ export class Playground {
       const tokens = Number(reservation.tokens());
       const name = `request ${number} of ${thread.id}`;
       const settle = (label: string, title: string, settle: () => void) => {
-        const button = make("button", { type: "button", class: "small", "aria-label": `${title}, ${name}` }, label);
+        const button = make("button", { type: "button", class: "small", "aria-label": `${label}: ${title} ${name}` }, label);
         button.addEventListener("click", () => {
           this.#inFlight.delete(number);
           this.#act(settle);
@@ -253,9 +253,9 @@ export class Playground {
         {},
         make("span", { class: "swatch held" }),
         make("span", {}, `#${number} ${thread.id}, ${formatTokens(tokens)}`),
-        settle("Used all", "Commit all that is held", () => reservation.commit(...split(tokens))),
-        settle("Half", "Commit half of what is held", () => reservation.commit(...split(tokens / 2))),
-        settle("Release", "Release", () => reservation.release()),
+        settle("Used all", "commit", () => reservation.commit(...split(tokens))),
+        settle("Half", "commit", () => reservation.commit(...split(tokens / 2))),
+        settle("Release", "give back", () => reservation.release()),
       );
     });
     byId("held").replaceChildren(...entries);

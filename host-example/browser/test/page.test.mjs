@@ -1,8 +1,10 @@
 // The page as its users meet it, in Chromium, opened as a file.
 import assert from "node:assert/strict";
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { dirname } from "node:path";
 import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { launch } from "../browser.mjs";
 
 const PAGE = new URL("../dist/index.html", import.meta.url).href;
@@ -82,9 +84,9 @@ onPage("a reservation is the hatched part of the gauge until it is committed or 
   await act(page, "reader", 10_500, "Reserve");
   assert.match(await messages(page).first().textContent(), /refused/);
 
-  await page.getByRole("button", { name: "Commit half of what is held, request 1 of reader" }).click();
+  await page.getByRole("button", { name: "Half: commit request 1 of reader" }).click();
   assert.equal(await valueOf(page, "reader"), "25 % used, 10,000 of 40,000 tokens, 10,000 held");
-  await page.getByRole("button", { name: "Release, request 2 of reader" }).click();
+  await page.getByRole("button", { name: "Release: give back request 2 of reader" }).click();
   assert.equal(await valueOf(page, "reader"), "25 % used, 10,000 of 40,000 tokens");
   assert.equal(await page.locator("#held li").count(), 0);
 });
@@ -205,7 +207,7 @@ onPage("a dropped file is read", async (page) => {
     transfer.items.add(new File(['{"thread_id":"a","prompt_tokens":1,"completion_tokens":1}'], "dropped.jsonl"));
     document.querySelector("#drop").dispatchEvent(new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
   });
-  await page.getByText("dropped.jsonl: 1 records.").waitFor();
+  await page.getByText("dropped.jsonl: 1 record.").waitFor();
 });
 
 onPage("a large file does not freeze the tab", async (page) => {
@@ -222,7 +224,10 @@ onPage("a large file does not freeze the tab", async (page) => {
     };
     beat();
   });
-  await replay(page, "large.jsonl", lines.join("\n"));
+  const file = fileURLToPath(new URL("../build/large.jsonl", import.meta.url));
+  await mkdir(dirname(file), { recursive: true });
+  await writeFile(file, lines.join("\n"));
+  await page.locator("#file").setInputFiles(file);
   await page.locator("#player").waitFor({ timeout: 60_000 });
   const start = Date.now();
   assert.equal((await playedToEnd(page, RECORDS)).threads, "20,000");

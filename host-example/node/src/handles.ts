@@ -37,10 +37,6 @@ class Handle<R extends object> {
     if (resource && !this.#instance.isLost) this.#instance.call(() => (resource as R & Disposable)[Symbol.dispose]());
   }
 
-  get isFree(): boolean {
-    return this.#resource === undefined;
-  }
-
   #alive(): R {
     if (this.#resource) return this.#resource;
     throw new TypeError(`the ${this.#what} was given back already`);
@@ -163,11 +159,6 @@ export class Reservation implements Disposable {
   /** Give the tokens back. Nothing happens when it was committed or released before. */
   release(): void {
     this.#handle.free();
-  }
-
-  /** Whether it was committed or released. */
-  isSettled(): boolean {
-    return this.#handle.isFree;
   }
 
   [Symbol.dispose](): void {
