@@ -71,7 +71,7 @@ impl Step {
                 let warnings = registry.take_warnings(&thread_id)?;
                 return Ok(warnings.iter().map(|warning| warning.severity.to_string()).collect());
             }
-            _ if self.index % 2 == 0 => registry.reset_thread(&child)?,
+            _ if self.index.is_multiple_of(2) => registry.reset_thread(&child)?,
             _ => _ = registry.cleanup_thread(&child)?,
         }
         Ok(Vec::new())
@@ -110,7 +110,7 @@ impl Step {
                 let warnings = registry.take_warnings(&thread_id);
                 return warnings.iter().map(|warning| returned_name(warning.severity)).collect();
             }
-            _ if self.index % 2 == 0 => registry.reset_thread(&child),
+            _ if self.index.is_multiple_of(2) => registry.reset_thread(&child),
             _ => _ = registry.cleanup_thread(&child),
         }
         Vec::new()

@@ -105,8 +105,21 @@ impl Index {
             Some(entry) => *first = entry.hash,
             None => _ = self.pages.remove(page),
         }
+        self.join(page);
         self.len -= 1;
         Some(removed)
+    }
+
+    /// Make one page of two that have become small, so that threads that come and go do not leave ever
+    /// more pages behind.
+    fn join(&mut self, page: usize) {
+        let Some([one, other]) = self.pages.get_mut(page..).and_then(<[Page]>::first_chunk_mut) else {
+            return;
+        };
+        if one.entries.len() + other.entries.len() <= PAGE / 2 {
+            one.entries.append(&mut other.entries);
+            self.pages.remove(page + 1);
+        }
     }
 
     /// Every thread, in the order of the index, which is none to the eye.

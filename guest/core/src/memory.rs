@@ -8,26 +8,44 @@
 use alloc::vec::Vec;
 use core::hint::black_box;
 
-/// What must be free before state grows, in bytes, for each level of the deepest tree of threads. The
-/// largest needs of calls that add no state are a consumption that crosses all 100 thresholds of a
-/// thread with the longest id, about 130 KB a level, and the arguments of the largest batch that a
-/// host may send, which is 4,096 entries with 128 KiB of ids: about 480 KB.
-const HEADROOM: usize = 512 * 1_024;
+/// How many blocks must be free before state grows, for each level of the deepest tree of threads: 516
+/// KiB. The largest needs of calls that add no state are a consumption that crosses all 100 thresholds of
+/// a thread with the longest id, about 130 KB a level, and the arguments of the largest batch that a host
+/// may send, which is 4,096 entries with 128 KiB of ids: about 480 KB.
+const BLOCKS_PER_LEVEL: u32 = 3;
 
-/// Whether there is [`HEADROOM`] for that many levels. Each level's is asked for by itself: no single
-/// allocation is larger, and a larger one could not use what is free already.
+/// No list of such a call is larger, in bytes. Asking for all in one piece would leave free what lies in
+/// several, between threads that stayed.
+const BLOCK: usize = 172 * 1_024;
+
+/// What a thread more than ever leaves free beyond that, in bytes: for handles, reservations and request
+/// ids, and for threads that come in the place of others and fit a little worse.
+const SPARE: usize = 64 * 1_024;
+
+/// Whether a call on a tree of that many levels has room for its arguments and its answer.
 pub(crate) fn has_headroom(levels: u32) -> bool {
-    let mut probe = Vec::<u8>::new();
-    let room = probe.try_reserve_exact(HEADROOM).is_ok() && (levels <= 1 || has_headroom(levels - 1));
-    // An allocation that nobody looks at may be optimised away, together with its failure.
-    black_box(&probe);
-    room
+    has_blocks(levels * BLOCKS_PER_LEVEL, 0)
+}
+
+/// The same, with room to spare.
+pub(crate) fn has_headroom_to_spare(levels: u32) -> bool {
+    has_blocks(levels * BLOCKS_PER_LEVEL, SPARE)
+}
+
+fn has_blocks(blocks: u32, rest: usize) -> bool {
+    if blocks == 0 { has_room(rest) } else { allocates(BLOCK, || has_blocks(blocks - 1, rest)) }
 }
 
 /// Whether one allocation of `bytes` would succeed now.
 pub(crate) fn has_room(bytes: usize) -> bool {
+    allocates(bytes, || true)
+}
+
+/// Whether an allocation of `bytes` succeeds, and something else while it is there.
+fn allocates(bytes: usize, and: impl FnOnce() -> bool) -> bool {
     let mut probe = Vec::<u8>::new();
-    let room = probe.try_reserve_exact(bytes).is_ok();
+    let room = probe.try_reserve_exact(bytes).is_ok() && and();
+    // An allocation that nobody looks at may be optimised away, together with its failure.
     black_box(&probe);
     room
 }

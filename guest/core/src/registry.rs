@@ -3,7 +3,7 @@
 use crate::budget::{Budget, Usage};
 use crate::error::{InvalidRequestId, InvalidThreadId, RegistryError};
 use crate::index::Index;
-use crate::memory::{has_headroom, has_room};
+use crate::memory::{has_headroom, has_headroom_to_spare, has_room};
 use crate::reservation::Reservation;
 use crate::snapshot::ThreadState;
 use crate::thread::{Consumed, ThreadBudget, ThresholdCrossed};
@@ -33,6 +33,8 @@ pub struct Registry {
     max_threads: u32,
     thresholds: Thresholds,
     threads: Index,
+    /// As many as there have ever been.
+    most_threads: usize,
     /// The longest line of ancestors there has ever been: a reservation on it may be committed when it
     /// is gone.
     deepest: u32,
@@ -53,6 +55,7 @@ impl Registry {
             max_threads: u32::MAX,
             thresholds: Thresholds::DEFAULT,
             threads: Index::new(),
+            most_threads: 0,
             deepest: 1,
         }
     }
@@ -97,7 +100,7 @@ impl Registry {
     /// [`RegistryError::InvalidThreadId`], [`RegistryError::TooManyThreads`] and
     /// [`RegistryError::OutOfMemory`], also for a thread that exists: a handle takes memory.
     pub fn get_budget(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
-        self.room_to_grow(self.deepest)?;
+        self.room_to_grow()?;
         self.get_or_create(thread_id)
     }
 
@@ -125,7 +128,7 @@ impl Registry {
             if !(same_limit && same_parent) {
                 return Err(RegistryError::OptionsDiffer(thread_id.into()));
             }
-            self.room_to_grow(self.deepest)?;
+            self.room_to_grow()?;
             return Ok(thread.clone());
         }
         let opened = max_tokens.is_some() || parent.is_some();
@@ -148,7 +151,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::check_budget`]; [`RegistryError::OutOfMemory`] also for a thread that exists.
     pub fn reserve(&mut self, thread_id: &str, estimated_tokens: u64) -> Result<Reservation, RegistryError> {
-        self.room_to_grow(self.deepest)?;
+        self.room_to_grow()?;
         let thread = self.get_or_create(thread_id)?;
         thread.check(estimated_tokens)?;
         Ok(Reservation::new(thread, estimated_tokens))
@@ -191,7 +194,7 @@ impl Registry {
         {
             return Ok(Consumed { usage: thread.usage(), crossed: Vec::new(), repeated: true });
         }
-        self.room_to_grow(self.deepest)?;
+        self.room_to_grow()?;
         let thread = self.get_or_create(thread_id)?;
         thread.requests_mut().push(request_id);
         Ok(thread.consume(prompt_tokens, completion_tokens, &self.thresholds))
@@ -323,7 +326,7 @@ impl Registry {
         }
         let limit = if thread.is_opened() { thread.usage().max_tokens } else { self.max_tokens_per_thread };
         let budget = Budget::new(limit);
-        if self.room_to_grow(self.deepest).is_ok() {
+        if self.room_to_grow().is_ok() {
             let fresh = ThreadBudget::new(thread_id, budget);
             thread.replace_by(&fresh);
             self.threads.replace(fresh);
@@ -440,8 +443,6 @@ impl Registry {
         if let Some(mut siblings) = parent.and_then(ThreadBudget::children) {
             siblings.reserve().map_err(|_| RegistryError::OutOfMemory)?;
         }
-        self.room_to_grow(deepest)?;
-        self.deepest = deepest;
         let thread = ThreadBudget::new(thread_id, budget);
         if opened {
             thread.set_opened();
@@ -450,6 +451,17 @@ impl Registry {
             thread.adopt(parent);
         }
         self.threads.insert(thread.clone());
+        // Looked at when it is there, so that a thread that fits where another was is not refused for
+        // the headroom that it does not touch.
+        let more_than_ever = self.threads.len() > self.most_threads;
+        let room = if more_than_ever { has_headroom_to_spare(deepest) } else { has_headroom(deepest) };
+        if !room {
+            self.threads.remove(thread_id);
+            thread.detach();
+            return Err(RegistryError::OutOfMemory);
+        }
+        self.most_threads = self.most_threads.max(self.threads.len());
+        self.deepest = deepest;
         Ok(thread)
     }
 
@@ -481,8 +493,8 @@ impl Registry {
 
     /// Whether state may grow in a registry whose longest line of ancestors has this many threads: a
     /// consumption can make a report for each.
-    fn room_to_grow(&self, deepest: u32) -> Result<(), RegistryError> {
-        if has_headroom(deepest) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+    fn room_to_grow(&self) -> Result<(), RegistryError> {
+        if has_headroom(self.deepest) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
     }
 }
 
