@@ -17,7 +17,8 @@
 //! The component is compiled into this crate, imports nothing and runs under a memory cap and a
 //! deadline per call. Its compiled form is cached, so that a second start takes milliseconds.
 //!
-//! With `default-features = false` the crate is the library alone, without the command line.
+//! With `default-features = false` the crate is the library alone, without the command line. The feature
+//! `records` adds the parsers of usage recordings.
 
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 
@@ -30,6 +31,8 @@ mod instance;
 mod journal;
 mod meter;
 mod operation;
+#[cfg(feature = "records")]
+pub mod records;
 mod registry;
 mod shards;
 mod types;

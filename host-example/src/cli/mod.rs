@@ -1,7 +1,6 @@
 //! What the command line is: its arguments, and what each subcommand does.
 
 mod inspect;
-mod records;
 mod replay;
 mod report;
 mod sample;
@@ -10,6 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use thread_budget_host::records::Format;
 use thread_budget_host::{Cache, LoadError, MAX_THREAD_ID_BYTES, Severity, Threshold};
 
 /// A token budget per LLM agent thread, kept by a sandboxed WebAssembly component.
@@ -90,16 +90,6 @@ struct ReplayArgs {
 struct InspectArgs {
     /// The component's file; the built-in one when left out.
     component: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    /// JSON Lines with thread_id, prompt_tokens and completion_tokens.
-    Jsonl,
-    /// JSON Lines of OpenAI-style responses.
-    Openai,
-    /// CSV with a header.
-    Csv,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

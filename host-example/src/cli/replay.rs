@@ -1,6 +1,5 @@
 //! `thread-budget replay`: records in, warnings and a summary out.
 
-use super::records::{RecordError, Records};
 use super::report::{Summary, TopThread};
 use super::{Failure, Output, ReplayArgs, report, sample};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -13,6 +12,7 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use thread_budget_host::records::{RecordError, Records};
 use thread_budget_host::{Cache, CallError, LoadError, Registry};
 
 pub(super) fn run(args: &ReplayArgs, cache: Cache) -> Result<(), Failure> {
@@ -22,10 +22,10 @@ pub(super) fn run(args: &ReplayArgs, cache: Cache) -> Result<(), Failure> {
 
     let progress = progress_bar(size);
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
-    let reader = Box::new(BufReader::with_capacity(1 << 16, progress.wrap_read(reader)));
+    let reader = BufReader::with_capacity(1 << 16, progress.wrap_read(reader));
     let started = Instant::now();
     let mut summary = Summary::default();
-    let records = Records::open(name.clone(), reader, args.format, args.thread.clone())?;
+    let records = Records::open(&name, reader, args.format, args.thread.clone())?;
     let mut replay = Replay { args, registry: &registry, progress: &progress, summary: &mut summary };
     let stopped = replay.run(records, &interrupted, &mut out);
     progress.finish_and_clear();

@@ -1,28 +1,63 @@
-//! Usage records out of files: three formats, and errors that say where and what was expected.
+//! Recordings of LLM usage: three formats, one [`UsageEntry`] a record, and errors that say where and
+//! what was expected.
+//!
+//! No input, however long or malformed, does more than end in an error: a line has at most 16 MiB.
+//!
+//! ```
+//! use thread_budget_host::records::Records;
+//!
+//! let recording = br#"
+//! {"thread_id": "agent-7", "prompt_tokens": 900, "completion_tokens": 100}
+//! {"thread_id": "agent-7", "prompt_tokens": -1, "completion_tokens": 100}
+//! "#;
+//! let mut records = Records::open("usage.jsonl", &recording[..], None, None)?;
+//! assert_eq!(records.next().transpose()?.map(|entry| entry.prompt_tokens), Some(900));
+//! let bad = records.next().transpose().unwrap_err();
+//! assert!(bad.to_string().starts_with("usage.jsonl:3: prompt_tokens is -1, expected a whole number"));
+//! assert!(records.next().is_none());
+//! # Ok::<(), thread_budget_host::records::RecordError>(())
+//! ```
 
-use super::Format;
+use crate::MAX_THREAD_ID_BYTES;
+use crate::types::UsageEntry;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::fmt;
 use std::io::{self, BufRead, Read};
-use thread_budget_host::MAX_THREAD_ID_BYTES;
 
-/// What one LLM call used.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) thread_id: String,
-    pub(super) prompt_tokens: u64,
-    pub(super) completion_tokens: u64,
+/// How usage is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Format {
+    /// JSON Lines with thread_id, prompt_tokens and completion_tokens.
+    Jsonl,
+    /// JSON Lines of OpenAI-style responses.
+    Openai,
+    /// CSV with a header.
+    Csv,
 }
 
 /// Why there is no next record.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RecordError {
+pub enum RecordError {
     /// This record cannot be used; the next one may.
     #[error("{file}:{line}: {problem}")]
-    Bad { file: String, line: u64, problem: String },
-    /// The file cannot be read on.
+    Bad {
+        /// What the recording was called when it was opened.
+        file: String,
+        /// The line it stands in, from 1.
+        line: u64,
+        /// Which field is wrong, what it holds, and what was expected.
+        problem: String,
+    },
+    /// The recording cannot be read on.
     #[error("cannot read {file}: {source}")]
-    Io { file: String, source: io::Error },
+    Io {
+        /// What the recording was called when it was opened.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
 }
 
 /// Longer lines are not usage records, and reading one whole would take all memory.
@@ -30,8 +65,8 @@ const MAX_LINE_BYTES: u64 = 1 << 24;
 
 const COUNT_EXPECTED: &str = "expected a whole number of tokens, 0 to 18446744073709551615";
 
-/// The records of a file, in order.
-pub(super) struct Records<'a> {
+/// The records of a recording, in order. After [`RecordError::Bad`] it goes on with the next one.
+pub struct Records<'a> {
     file: String,
     thread: Option<String>,
     source: Source<'a>,
@@ -100,13 +135,20 @@ struct JsonThread<'a> {
 }
 
 impl<'a> Records<'a> {
-    /// Recognise the format, unless it is given, and read what stands before the first record.
-    pub(super) fn open(
-        file: String,
-        mut reader: Box<dyn BufRead + 'a>,
+    /// Recognise the format by the first record, unless it is given, and read what stands before that:
+    /// a byte order mark, blank lines, the header of CSV. Errors call the recording `file`; records that
+    /// name no thread are those of `thread`.
+    ///
+    /// # Errors
+    /// [`RecordError::Bad`] for a header without the columns that are needed, [`RecordError::Io`].
+    pub fn open(
+        file: impl Into<String>,
+        reader: impl BufRead + 'a,
         format: Option<Format>,
         thread: Option<String>,
     ) -> Result<Self, RecordError> {
+        let file = file.into();
+        let mut reader: Box<dyn BufRead + 'a> = Box::new(reader);
         let (start, skipped_lines) =
             peek(&mut reader).map_err(|source| RecordError::Io { file: file.clone(), source })?;
         let format = format.unwrap_or_else(|| recognise(&start));
@@ -138,13 +180,13 @@ impl<'a> Records<'a> {
         &self,
         line: u64,
         Fields { thread_id, prompt_tokens, completion_tokens }: Fields,
-    ) -> Result<Record, RecordError> {
+    ) -> Result<UsageEntry, RecordError> {
         let Some(thread_id) = thread_id.or_else(|| self.thread.clone()) else {
             return Err(self
                 .bad(line, "no thread_id, expected a string, or --thread NAME for all such records".into()));
         };
         match thread_id.len() {
-            1..=MAX_THREAD_ID_BYTES => Ok(Record { thread_id, prompt_tokens, completion_tokens }),
+            1..=MAX_THREAD_ID_BYTES => Ok(UsageEntry { thread_id, prompt_tokens, completion_tokens }),
             bytes => Err(self.bad(
                 line,
                 format!("thread_id has {bytes} bytes, expected 1 to {MAX_THREAD_ID_BYTES} bytes of UTF-8"),
@@ -153,8 +195,14 @@ impl<'a> Records<'a> {
     }
 }
 
+impl fmt::Debug for Records<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Records").field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl Iterator for Records<'_> {
-    type Item = Result<Record, RecordError>;
+    type Item = Result<UsageEntry, RecordError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let (line, parsed) = match &mut self.source {
