@@ -43,6 +43,7 @@ pub struct RegistryBuilder {
     database: Option<PathBuf>,
     durability: Durability,
     checkpoint_after: u64,
+    read_only: bool,
     meter: Meter,
 }
 
@@ -75,6 +76,7 @@ impl Default for RegistryBuilder {
             database: None,
             durability: Durability::default(),
             checkpoint_after: DEFAULT_CHECKPOINT_AFTER,
+            read_only: false,
             meter: Meter::default(),
         }
     }
@@ -170,6 +172,13 @@ impl RegistryBuilder {
         self
     }
 
+    /// Leave the database's file as it is: it must exist, and what changes is kept in memory, until the
+    /// registry is dropped. Several at a time can read a file so while nobody has it open to write.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
     /// Tell the `metrics` facade what happens: `thread_budget.tokens` by kind,
     /// `thread_budget.crossings` by severity, `thread_budget.reservations` alive, and
     /// `thread_budget.call.duration_seconds` and `thread_budget.call.errors` by call, refusals being of
@@ -201,7 +210,7 @@ impl RegistryBuilder {
         let blueprint = Blueprint::new(engine, &component, self.max_memory_bytes, self.deadline)?;
         let journal = self
             .database
-            .map(|path| Journal::open(path, self.durability, self.checkpoint_after))
+            .map(|path| Journal::open(path, self.durability, self.checkpoint_after, self.read_only))
             .transpose()?;
         let registry = Registry::new(blueprint, self.instances, journal, self.meter)?;
         if let Some(tokens) = self.tokens_per_thread {

@@ -11,6 +11,7 @@ use crate::bindings::exports::thread_budget::registry::types;
 use crate::error::{CallError, StorageError, from_contract};
 use crate::instance::Instance;
 use crate::operation::Operation;
+use crate::overlay::Overlay;
 use crate::types::{ThreadState, Threshold, each};
 use redb::{
     Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction,
@@ -65,6 +66,8 @@ pub(crate) struct Journal {
 
 #[derive(Default)]
 struct Disk {
+    /// Whether the file stays as it is.
+    read_only: bool,
     /// Closed after a failure, to be opened and checked again.
     database: Option<Database>,
     next_row: u64,
@@ -139,12 +142,13 @@ impl Journal {
         path: PathBuf,
         durability: Durability,
         checkpoint_after: u64,
+        read_only: bool,
     ) -> Result<Self, StorageError> {
         let journal = Self {
             path,
             durability,
             checkpoint_after,
-            disk: Mutex::default(),
+            disk: Mutex::new(Disk { read_only, ..Disk::default() }),
             queue: Mutex::default(),
             stale: AtomicBool::new(false),
             checkpoint_due: AtomicBool::new(false),
@@ -286,6 +290,11 @@ impl Journal {
         read().map_err(|error| self.io(&error))
     }
 
+    /// How many threads there may be.
+    pub(crate) fn max_threads(&self) -> u32 {
+        self.lock_queue().max_threads
+    }
+
     /// How many calls the log has.
     pub(crate) fn logged_calls(&self) -> u64 {
         self.lock_disk().logged_calls
@@ -325,19 +334,24 @@ impl Disk {
             path: path.into(),
             reason: reason.to_string().into(),
         };
-        let database = Database::builder().set_check_integrity_on_open(true).create(path).map_err(
-            |error| match &error {
-                DatabaseError::DatabaseAlreadyOpen => StorageError::InUse { path: path.into() },
-                DatabaseError::Storage(redb::StorageError::Corrupted(reason)) => corrupt(reason),
-                DatabaseError::Storage(redb::StorageError::Io(source))
-                    if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
-                {
-                    corrupt(source)
-                }
-                DatabaseError::UpgradeRequired(_) => corrupt(&error),
-                _ => io(path, &error),
-            },
-        )?;
+        let mut builder = Database::builder();
+        builder.set_check_integrity_on_open(true);
+        let opened = if self.read_only {
+            Overlay::open(path).and_then(|overlay| builder.create_with_backend(overlay))
+        } else {
+            builder.create(path)
+        };
+        let database = opened.map_err(|error| match &error {
+            DatabaseError::DatabaseAlreadyOpen => StorageError::InUse { path: path.into() },
+            DatabaseError::Storage(redb::StorageError::Corrupted(reason)) => corrupt(reason),
+            DatabaseError::Storage(redb::StorageError::Io(source))
+                if matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
+            {
+                corrupt(source)
+            }
+            DatabaseError::UpgradeRequired(_) => corrupt(&error),
+            _ => io(path, &error),
+        })?;
         let found = format_of(&database).map_err(|error| io(path, &error))?;
         if found != DATABASE_FORMAT {
             return Err(StorageError::Format { path: path.into(), found });

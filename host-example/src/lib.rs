@@ -31,6 +31,7 @@ mod instance;
 mod journal;
 mod meter;
 mod operation;
+mod overlay;
 #[cfg(feature = "records")]
 pub mod records;
 mod registry;
