@@ -333,19 +333,19 @@ impl Registry {
     /// [`InvalidInput::BatchTooLarge`] and those of [`Registry::consume`], with the entries that were
     /// not recorded.
     pub fn consume_batch(&self, entries: &[UsageEntry]) -> Result<Vec<ThresholdCrossed>, BatchError> {
-        self.consume_batch_noting(entries, None)
+        self.consume_batch_noting(entries, |_| None)
     }
 
-    /// The same, and keep a note in the database together with it: both are there after a crash, or
-    /// neither. With the position in a stream as the note, a stream is counted exactly once. Without a
-    /// database the note is dropped.
+    /// The same, and keep a note on it, made of what was crossed, in the database: both are there after
+    /// a crash, or neither. With the position in a stream as the note, a stream is counted exactly once.
+    /// Nothing is noted without a database.
     ///
     /// # Errors
     /// As [`Registry::consume_batch`].
     pub fn consume_batch_noting(
         &self,
         entries: &[UsageEntry],
-        note: Option<Note>,
+        note: impl FnOnce(&[ThresholdCrossed]) -> Option<Note>,
     ) -> Result<Vec<ThresholdCrossed>, BatchError> {
         let all = || (0..entries.len()).collect();
         check_batch(entries)
@@ -370,7 +370,7 @@ impl Registry {
                 continue;
             }
             let of_part: Vec<_> = part.iter().map(|at| entries[*at].clone()).collect();
-            match self.batch_in(locked, &of_part, None) {
+            match self.batch_in(locked, &of_part, |_| None) {
                 Ok(mut of_part) => crossed.append(&mut of_part),
                 Err(error) => {
                     failed
@@ -387,17 +387,17 @@ impl Registry {
         &self,
         locked: Result<Locked<'_>, CallError>,
         entries: &[UsageEntry],
-        note: Option<Note>,
+        note: impl FnOnce(&[ThresholdCrossed]) -> Option<Note>,
     ) -> Result<Vec<ThresholdCrossed>, CallError> {
         self.inner.meter.call("consume-batch", || {
             let mut locked = locked?;
             let lowered: Vec<_> = entries.iter().map(Into::into).collect();
             let result = locked.call(|registry, store| registry.call_consume_batch(store, &lowered))?;
-            let crossed = each(from_contract(result, "")?);
+            let crossed: Vec<ThresholdCrossed> = each(from_contract(result, "")?);
             if self.inner.journal.is_some() {
                 let batch =
                     (!entries.is_empty()).then(|| Operation::ConsumeBatch { entries: entries.to_vec() });
-                self.record_noting(locked, batch, note)?;
+                self.record_noting(locked, batch, note(&crossed))?;
             }
             for entry in entries {
                 self.inner.meter.tokens(entry.prompt_tokens, entry.completion_tokens);
@@ -574,6 +574,13 @@ impl Registry {
         }
         let portion: Vec<_> = states.iter().cloned().map(Into::into).collect();
         journal::restore_portion(&mut self.lock(0)?.shard.instance, &portion)
+    }
+
+    /// How many threads may exist, in a registry with a database; none without one. 4,294,967,295 is no
+    /// limit.
+    #[must_use]
+    pub fn max_threads(&self) -> Option<u32> {
+        self.inner.journal.as_ref().map(Journal::max_threads)
     }
 
     /// How many calls the database's log holds, beyond the states of its last checkpoint; 0 without one.

@@ -63,7 +63,7 @@ impl Step {
             3 => _ = registry.reserve(&child, 0).map(|held| held.commit(tokens, 2)).or_else(refused)?,
             4 => {
                 let note = Note { key: self.caller.to_string(), value: self.index.to_be_bytes().into() };
-                registry.consume_batch_noting(&self.batch(), Some(note)).map_err(|error| error.error)?;
+                registry.consume_batch_noting(&self.batch(), |_| Some(note)).map_err(|error| error.error)?;
             }
             5 => _ = registry.consume(&child, tokens, tokens)?,
             6 | 7 => {

@@ -58,7 +58,7 @@ fn fill(registry: &Registry) {
         })
         .collect();
     let note = Note { key: "position".into(), value: vec![1, 2, 3] };
-    registry.consume_batch_noting(&entries, Some(note)).expect("recorded");
+    registry.consume_batch_noting(&entries, |_| Some(note)).expect("recorded");
     registry.set_max_threads(35).expect("set");
 }
 
