@@ -20,6 +20,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::io::ErrorKind;
 use std::mem;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -320,6 +322,27 @@ impl Drop for Journal {
     }
 }
 
+/// Make the file, if there is none, whole at once: who is stopped in between leaves none, not half of one.
+fn create(path: &Path) -> Result<(), StorageError> {
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let mut made = tempfile::Builder::new();
+    made.prefix(".thread-budget-");
+    #[cfg(unix)]
+    made.permissions(PermissionsExt::from_mode(0o666));
+    let made = made.tempfile_in(folder).map_err(|error| io(path, &error))?;
+    let database = Database::create(made.path()).map_err(|error| io(path, &error))?;
+    format_of(&database).map_err(|error| io(path, &error))?;
+    drop(database);
+    match made.persist_noclobber(path) {
+        // Somebody else may have made it meanwhile.
+        Err(error) if error.error.kind() != ErrorKind::AlreadyExists => Err(io(path, &error.error)),
+        _ => Ok(()),
+    }
+}
+
 fn io(path: &Path, reason: &dyn Display) -> StorageError {
     StorageError::Io { path: path.into(), reason: reason.to_string().into() }
 }
@@ -339,6 +362,7 @@ impl Disk {
         let opened = if self.read_only {
             Overlay::open(path).and_then(|overlay| builder.create_with_backend(overlay))
         } else {
+            create(path)?;
             builder.create(path)
         };
         let database = opened.map_err(|error| match &error {
