@@ -73,8 +73,15 @@ pub struct Records<'a> {
 }
 
 enum Source<'a> {
-    Json { reader: Box<dyn BufRead + 'a>, line: u64, parse: JsonParser },
-    Csv { reader: csv::Reader<Box<dyn BufRead + 'a>>, skipped_lines: u64, columns: Columns },
+    Json { reader: Box<dyn BufRead + 'a>, read: Position, parse: JsonParser },
+    Csv { reader: csv::Reader<Box<dyn BufRead + 'a>>, skipped: Position, columns: Columns },
+}
+
+/// How much has been read.
+#[derive(Clone, Copy, Default)]
+struct Position {
+    bytes: u64,
+    lines: u64,
 }
 
 /// What a record says, before its thread is known to be one.
@@ -149,12 +156,12 @@ impl<'a> Records<'a> {
     ) -> Result<Self, RecordError> {
         let file = file.into();
         let mut reader: Box<dyn BufRead + 'a> = Box::new(reader);
-        let (start, skipped_lines) =
+        let (start, skipped) =
             peek(&mut reader).map_err(|source| RecordError::Io { file: file.clone(), source })?;
         let format = format.unwrap_or_else(|| recognise(&start));
         let source = match format {
-            Format::Jsonl => Source::Json { reader, line: skipped_lines, parse: own_record },
-            Format::Openai => Source::Json { reader, line: skipped_lines, parse: openai_record },
+            Format::Jsonl => Source::Json { reader, read: skipped, parse: own_record },
+            Format::Openai => Source::Json { reader, read: skipped, parse: openai_record },
             Format::Csv => {
                 // Ended by \n alone, so that rows of \r\n are counted as lines too; the \r is trimmed.
                 let mut reader = csv::ReaderBuilder::new()
@@ -162,14 +169,24 @@ impl<'a> Records<'a> {
                     .trim(csv::Trim::All)
                     .flexible(true)
                     .from_reader(reader);
-                let header = reader.headers().map_err(|error| from_csv(&file, skipped_lines, error))?;
+                let header = reader.headers().map_err(|error| from_csv(&file, skipped.lines, error))?;
                 let columns = Columns::find(header, thread.is_some()).map_err(|problem| {
-                    RecordError::Bad { file: file.clone(), line: 1 + skipped_lines, problem }
+                    RecordError::Bad { file: file.clone(), line: 1 + skipped.lines, problem }
                 })?;
-                Source::Csv { reader, skipped_lines, columns }
+                Source::Csv { reader, skipped, columns }
             }
         };
         Ok(Self { file, thread, source })
+    }
+
+    /// How many bytes of the recording have been read: all up to the next record, or to blank lines
+    /// before it.
+    #[must_use]
+    pub fn bytes_read(&self) -> u64 {
+        match &self.source {
+            Source::Json { read, .. } => read.bytes,
+            Source::Csv { reader, skipped, .. } => skipped.bytes + reader.position().byte(),
+        }
     }
 
     fn bad(&self, line: u64, problem: String) -> RecordError {
@@ -206,23 +223,23 @@ impl Iterator for Records<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (line, parsed) = match &mut self.source {
-            Source::Json { reader, line, parse } => match next_line(reader, line) {
+            Source::Json { reader, read, parse } => match next_line(reader, read) {
                 Ok(None) => return None,
-                Ok(Some(Ok(text))) => (*line, parse_json(&text).and_then(*parse)),
-                Ok(Some(Err(problem))) => (*line, Err(problem)),
+                Ok(Some(Ok(text))) => (read.lines, parse_json(&text).and_then(*parse)),
+                Ok(Some(Err(problem))) => (read.lines, Err(problem)),
                 Err(source) => return Some(Err(RecordError::Io { file: self.file.clone(), source })),
             },
-            Source::Csv { reader, skipped_lines, columns } => {
+            Source::Csv { reader, skipped, columns } => {
                 let mut row = csv::StringRecord::new();
                 // A row of one empty field is a blank line.
                 while row.iter().all(str::is_empty) && row.len() <= 1 {
                     match reader.read_record(&mut row) {
                         Ok(true) => {}
                         Ok(false) => return None,
-                        Err(error) => return Some(Err(from_csv(&self.file, *skipped_lines, error))),
+                        Err(error) => return Some(Err(from_csv(&self.file, skipped.lines, error))),
                     }
                 }
-                (*skipped_lines + row.position().map_or(0, csv::Position::line), columns.parse(&row))
+                (skipped.lines + row.position().map_or(0, csv::Position::line), columns.parse(&row))
             }
         };
         Some(match parsed {
@@ -232,26 +249,22 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// The start of the first line that is not blank, and how many blank lines were skipped before it.
-fn peek(reader: &mut Box<dyn BufRead + '_>) -> io::Result<(Vec<u8>, u64)> {
-    let mut blank_lines = 0;
+/// The start of the first line that is not blank, and what was skipped before it.
+fn peek(reader: &mut Box<dyn BufRead + '_>) -> io::Result<(Vec<u8>, Position)> {
+    let mut skipped = Position::default();
     if reader.fill_buf()?.starts_with(b"\xEF\xBB\xBF") {
         reader.consume(3);
+        skipped.bytes += 3;
     }
     loop {
         let buffer = reader.fill_buf()?;
-        match buffer.iter().position(|byte| !byte.is_ascii_whitespace()) {
-            Some(at) => {
-                blank_lines += buffer[..at].iter().filter(|byte| **byte == b'\n').count() as u64;
-                reader.consume(at);
-                return Ok((reader.fill_buf()?.to_vec(), blank_lines));
-            }
-            None if buffer.is_empty() => return Ok((Vec::new(), blank_lines)),
-            None => {
-                blank_lines += buffer.iter().filter(|byte| **byte == b'\n').count() as u64;
-                let length = buffer.len();
-                reader.consume(length);
-            }
+        let first = buffer.iter().position(|byte| !byte.is_ascii_whitespace());
+        let blank = first.unwrap_or(buffer.len());
+        skipped.lines += buffer[..blank].iter().filter(|byte| **byte == b'\n').count() as u64;
+        skipped.bytes += blank as u64;
+        reader.consume(blank);
+        if first.is_some() || blank == 0 {
+            return Ok((reader.fill_buf()?.to_vec(), skipped));
         }
     }
 }
@@ -267,16 +280,17 @@ fn recognise(start: &[u8]) -> Format {
     }
 }
 
-/// The next line that is not blank, counting lines; an inner error is a line that cannot be used.
-fn next_line(reader: &mut dyn BufRead, line: &mut u64) -> io::Result<Option<Result<String, String>>> {
+/// The next line that is not blank, counting what is read; an inner error is a line that cannot be used.
+fn next_line(reader: &mut dyn BufRead, read: &mut Position) -> io::Result<Option<Result<String, String>>> {
     loop {
         let mut bytes = Vec::new();
         if reader.take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes)? == 0 {
             return Ok(None);
         }
-        *line += 1;
+        read.lines += 1;
+        read.bytes += bytes.len() as u64;
         if bytes.len() as u64 == MAX_LINE_BYTES && !bytes.ends_with(b"\n") {
-            reader.skip_until(b'\n')?;
+            read.bytes += reader.skip_until(b'\n')? as u64;
             return Ok(Some(Err(format!(
                 "the line is longer than {MAX_LINE_BYTES} bytes, expected one JSON object"
             ))));

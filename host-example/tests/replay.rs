@@ -1,30 +1,12 @@
 //! `thread-budget replay` as a user calls it: every format, every kind of bad record, every way to end.
 
-use assert_cmd::Command;
-use serde_json::{Value, json};
+mod common;
+
+use common::{fixture, json_of, stderr, stdout, thread_budget};
+use serde_json::json;
 use std::fs;
 use std::path::Path;
-use std::process::{Output, Stdio};
-
-fn thread_budget() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_thread-budget"))
-}
-
-fn fixture(name: &str) -> String {
-    format!("{}/tests/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn json_of(output: &Output) -> Value {
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use std::process::Stdio;
 
 #[test]
 fn every_format_tells_the_same_story() {

@@ -1,16 +1,23 @@
 //! What the command line is: its arguments, and what each subcommand does.
 
+mod db;
 mod inspect;
+mod ledger;
 mod replay;
 mod report;
 mod sample;
+mod threads;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::fmt::Display;
+use std::fs::{File, Metadata};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use thread_budget_host::records::Format;
-use thread_budget_host::{Cache, LoadError, MAX_THREAD_ID_BYTES, Severity, Threshold};
+use thread_budget_host::{
+    Cache, Durability, LoadError, MAX_THREAD_ID_BYTES, Severity, StorageError, Threshold,
+};
 
 /// A token budget per LLM agent thread, kept by a sandboxed WebAssembly component.
 #[derive(Parser)]
@@ -30,6 +37,13 @@ Exit codes: 0 done; 1 the component or the machine failed; 2 the command line or
 #[derive(Subcommand)]
 enum Command {
     Replay(ReplayArgs),
+    /// Look into a database of budgets without changing it.
+    ///
+    /// Databases are made by `replay --db` and by hosts that keep theirs in a file. They are opened for
+    /// reading only: one that is in use is refused, one whose process was killed is read as that process
+    /// would find it again, and one that does not exist is not made.
+    #[command(subcommand)]
+    Db(DbCommand),
     Inspect(InspectArgs),
     /// Print a completion script for a shell.
     ///
@@ -62,7 +76,7 @@ struct ReplayArgs {
     /// The thread of records that name none.
     #[arg(long, value_name = "NAME", value_parser = parse_thread)]
     thread: Option<String>,
-    /// The limit of every thread, in tokens. [default: 100000]
+    /// The limit of every thread that is new, in tokens. [default: 100000, or what the database says]
     #[arg(long, value_name = "N")]
     max_tokens: Option<u64>,
     /// Warn at this percent of the limit; repeat for several. [default: 75=warning 90=critical 95=final]
@@ -81,6 +95,72 @@ struct ReplayArgs {
     /// Count a record that cannot be read as skipped instead of stopping at it.
     #[arg(long)]
     keep_going: bool,
+    /// Keep the budgets in this database, and go on from what it holds; it is made when there is none.
+    ///
+    /// Each record is counted once: of a recording that was replayed into it before, what was counted
+    /// then is passed over, whether that replay was killed or the recording has grown since. A recording
+    /// is known by its bytes, wherever it is; another one adds up. Standard input is always another
+    /// one. Limits and thresholds given here are kept too; threads that exist keep their limits.
+    #[arg(long, value_name = "DB")]
+    db: Option<PathBuf>,
+    /// When records get on the disk. A replay records them in batches either way and waits for each.
+    #[arg(long, value_enum, default_value_t, requires = "db")]
+    durability: Durable,
+}
+
+/// A [`Durability`].
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Durable {
+    /// Each call in a transaction of its own.
+    Immediate,
+    /// Calls that are made at the same time in one.
+    #[default]
+    Batched,
+}
+
+impl From<Durable> for Durability {
+    fn from(durable: Durable) -> Self {
+        match durable {
+            Durable::Immediate => Self::Immediate,
+            Durable::Batched => Self::Batched,
+        }
+    }
+}
+
+#[derive(Subcommand)]
+enum DbCommand {
+    /// Show settings and the largest threads, children below their parents.
+    ///
+    /// The percentages behind a thread are thresholds it has crossed and whose warnings nobody has taken.
+    /// What calls in flight hold is not in a file.
+    Show {
+        /// The database.
+        file: PathBuf,
+        /// How many threads to list, the largest first.
+        #[arg(long, value_name = "N", default_value_t = 10)]
+        top: usize,
+        /// For people, or one JSON object on standard output.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
+    /// Print every thread as a line of JSON, parents before their children.
+    ///
+    /// Each has all that is kept of a thread: thread_id, parent, opened, max_tokens, prompt_tokens,
+    /// completion_tokens, request_count, triggered_thresholds, undelivered_thresholds, request_ids.
+    Export {
+        /// The database.
+        file: PathBuf,
+    },
+    /// Check every page of the file and bring all of it back into a fresh instance.
+    ///
+    /// Exit codes: 0 it is sound; 1 the machine failed, or it is in use; 2 it is not a sound database.
+    Verify {
+        /// The database.
+        file: PathBuf,
+        /// For people, or one JSON object on standard output.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+    },
 }
 
 /// Show what a component imports and exports, with the documentation of its contract.
@@ -124,6 +204,11 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Input(_) | Self::Load(LoadError::Read { .. } | LoadError::Settings(_)) => ExitCode::from(2),
+            Self::Load(LoadError::Storage(
+                StorageError::Corrupt { .. }
+                | StorageError::Format { .. }
+                | StorageError::Unrestorable { .. },
+            )) => ExitCode::from(2),
             Self::Load(_) | Self::Call(_) | Self::Output(_) | Self::Other(_) => ExitCode::from(1),
             Self::Interrupted => ExitCode::from(130),
         }
@@ -135,6 +220,7 @@ pub(crate) fn run() -> ExitCode {
     let cache = if cli.no_cache { Cache::Off } else { Cache::User };
     let result = match cli.command {
         Command::Replay(args) => replay::run(&args, cache),
+        Command::Db(command) => db::run(&command, cache),
         Command::Inspect(args) => inspect::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -151,6 +237,17 @@ pub(crate) fn run() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Open a file that somebody named, which is no folder.
+fn open_file(path: &Path) -> Result<(File, Metadata), Failure> {
+    let cannot = |why: &dyn Display| Failure::Input(format!("cannot open {}: {why}", path.display()));
+    let file = File::open(path).map_err(|error| cannot(&error))?;
+    let metadata = file.metadata().map_err(|error| cannot(&error))?;
+    if metadata.is_dir() {
+        return Err(cannot(&"it is a folder, expected a file"));
+    }
+    Ok((file, metadata))
 }
 
 const ERROR: anstyle::Style = anstyle::AnsiColor::Red.on_default().bold();

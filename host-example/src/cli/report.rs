@@ -1,21 +1,19 @@
 //! How a replay's results are shown.
 
+use super::threads::Shown;
 use anstyle::{AnsiColor, Style};
 use indicatif::HumanCount;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::time::Duration;
 use thread_budget_host::{BudgetWarning, Severity, Threshold};
 
-/// What a replay came to.
+/// What a replay came to. With a database the counts are those of the whole recording, and the threads
+/// and tokens are all that the database holds.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Summary {
-    /// Records read; each was either recorded or refused.
-    pub(super) requests: u64,
-    pub(super) recorded: u64,
-    pub(super) refused: u64,
-    /// Records that could not be read.
-    pub(super) skipped: u64,
+    #[serde(flatten)]
+    pub(super) counts: Counts,
     pub(super) threads: u64,
     pub(super) prompt_tokens: u64,
     pub(super) completion_tokens: u64,
@@ -23,11 +21,31 @@ pub(super) struct Summary {
     pub(super) crossed: Crossed,
     /// Threads at or above their limit at the end.
     pub(super) exhausted_threads: u64,
-    pub(super) top: Vec<TopThread>,
+    pub(super) top: Vec<Shown>,
+    /// With a database, how many of the requests it had counted before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resumed_after: Option<u64>,
+}
+
+/// What became of the records of a recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Counts {
+    /// Records read; each was either recorded or refused.
+    pub(super) requests: u64,
+    pub(super) recorded: u64,
+    pub(super) refused: u64,
+    /// Records that could not be read.
+    pub(super) skipped: u64,
+}
+
+impl Counts {
+    pub(super) fn records(&self) -> u64 {
+        self.requests + self.skipped
+    }
 }
 
 /// How many thresholds of each severity were crossed.
-#[derive(Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Crossed {
     warning: u64,
     critical: u64,
@@ -44,15 +62,7 @@ impl Crossed {
     }
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct TopThread {
-    pub(super) thread_id: String,
-    pub(super) total_tokens: u64,
-    pub(super) max_tokens: u64,
-    pub(super) percent_used: f64,
-}
-
-const BOLD: Style = Style::new().bold();
+pub(super) const BOLD: Style = Style::new().bold();
 pub(super) const FAINT: Style = Style::new().dimmed();
 
 fn style(severity: Severity) -> Style {
@@ -75,16 +85,25 @@ pub(super) fn write_warning(
 pub(super) fn write(
     out: &mut impl Write,
     name: &str,
+    database: Option<&str>,
     summary: &Summary,
     thresholds: &[Threshold],
     elapsed: Duration,
 ) -> io::Result<()> {
-    writeln!(out, "\n{BOLD}{}{BOLD:#} {FAINT}replayed in {elapsed:.1?}{FAINT:#}\n", shown(name, usize::MAX))?;
+    let name = shown(name, usize::MAX);
+    let into = database.map_or_else(String::new, |file| format!("into {} ", shown(file, usize::MAX)));
+    let requests = summary.counts.requests;
+    let resumed = match summary.resumed_after {
+        None | Some(0) => String::new(),
+        Some(before) if before == requests => ", all of it was counted before".into(),
+        Some(before) => format!(", resumed after {} requests", HumanCount(before)),
+    };
+    writeln!(out, "\n{BOLD}{name}{BOLD:#} {FAINT}replayed {into}in {elapsed:.1?}{resumed}{FAINT:#}\n")?;
     for (label, count) in [
-        ("requests", summary.requests),
-        ("  recorded", summary.recorded),
-        ("  refused", summary.refused),
-        ("skipped records", summary.skipped),
+        ("requests", requests),
+        ("  recorded", summary.counts.recorded),
+        ("  refused", summary.counts.refused),
+        ("skipped records", summary.counts.skipped),
         ("threads", summary.threads),
         ("  exhausted", summary.exhausted_threads),
         ("tokens", summary.total_tokens),
@@ -98,7 +117,7 @@ pub(super) fn write(
         writeln!(out, "  {label:<18}{:>16}", HumanCount(count).to_string())?;
     }
     if !summary.top.is_empty() {
-        write_top(out, &summary.top, thresholds)?;
+        write_threads(out, &summary.top, thresholds)?;
     }
     Ok(())
 }
@@ -107,23 +126,37 @@ pub(super) fn write(
 const BAR_WIDTH: u64 = 40;
 const MAX_ID_WIDTH: usize = 36;
 
-fn write_top(out: &mut impl Write, top: &[TopThread], thresholds: &[Threshold]) -> io::Result<()> {
+pub(super) fn write_threads(
+    out: &mut impl Write,
+    threads: &[Shown],
+    thresholds: &[Threshold],
+) -> io::Result<()> {
     let marks: Vec<String> = thresholds.iter().map(|threshold| format!("{} %", threshold.percent)).collect();
     let legend = if marks.is_empty() { String::new() } else { format!(", marked at {}", marks.join(", ")) };
     writeln!(out, "\n{BOLD}largest threads{BOLD:#} {FAINT}the bar is the limit{legend}{FAINT:#}\n")?;
-    let ids: Vec<String> = top.iter().map(|thread| shown(&thread.thread_id, MAX_ID_WIDTH)).collect();
-    let id_width = ids.iter().map(|id| id.chars().count()).max().unwrap_or_default();
-    for (thread, id) in top.iter().zip(ids) {
+    let name = |thread: &Shown| {
+        let indent = 2 * thread.depth;
+        format!("{:indent$}{}", "", shown(&thread.thread_id, MAX_ID_WIDTH.saturating_sub(indent).max(8)))
+    };
+    let names: Vec<String> = threads.iter().map(name).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+    for (thread, name) in threads.iter().zip(names) {
         let reached = thresholds.iter().rev().find(|t| thread.percent_used >= f64::from(t.percent));
         let style = reached.map_or_else(Style::new, |threshold| style(threshold.severity));
-        writeln!(
+        write!(
             out,
-            "  {id:<id_width$}  {style}{}{style:#} {:>7.1} % {:>14} of {}",
+            "  {name:<width$}  {style}{}{style:#} {:>7.1} % {:>14} of {}",
             bar(thread.percent_used, thresholds),
             thread.percent_used,
             HumanCount(thread.total_tokens).to_string(),
             HumanCount(thread.max_tokens),
         )?;
+        let undelivered: Vec<String> =
+            thread.undelivered_thresholds.iter().flatten().map(|t| format!("{} %", t.percent)).collect();
+        if !undelivered.is_empty() {
+            write!(out, "  {FAINT}not told of {}{FAINT:#}", undelivered.join(", "))?;
+        }
+        writeln!(out)?;
     }
     Ok(())
 }
@@ -146,7 +179,7 @@ fn bar(percent_used: f64, thresholds: &[Threshold]) -> String {
 }
 
 /// A name out of somebody's file, safe to print: control characters escaped, cut to `width`.
-fn shown(name: &str, width: usize) -> String {
+pub(super) fn shown(name: &str, width: usize) -> String {
     let mut safe = name.chars().flat_map(char::escape_debug);
     let mut text: String = safe.by_ref().take(width).collect();
     if safe.next().is_some() {
