@@ -163,7 +163,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// How many calls the database's log may hold before a checkpoint replaces it by the states of the
+    /// How many calls, entries of batches among them, the database's log may hold before a checkpoint replaces it by the states of the
     /// threads; a restart makes them again, a million in less than a second. 65,536 unless set, and
     /// never less than twice as many as there are threads, so that checkpoints stay a small part of
     /// what is written.

@@ -198,7 +198,7 @@ impl Journal {
             let operations = mem::take(&mut queue.batch.operations);
             queue.batch.operations =
                 postcard::to_extend(operation, operations).map_err(|error| self.io(&error))?;
-            queue.batch.calls += 1;
+            queue.batch.calls += operation.records();
         }
         Ok(queue)
     }
@@ -551,7 +551,7 @@ impl Load<'_> {
             while !rest.is_empty() {
                 let (operation, after) = self.decode(rest)?;
                 rest = after;
-                self.calls += 1;
+                self.calls += operation.records();
                 match operation {
                     // Threads that were made under a higher limit stay, so it is set at the end.
                     Operation::SetMaxThreads { max_threads } => self.max_threads = max_threads,

@@ -61,6 +61,14 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
+    /// How many records it makes: each entry of a batch is one.
+    pub(crate) fn records(&self) -> u64 {
+        match self {
+            Self::ConsumeBatch { entries } => entries.len() as u64,
+            _ => 1,
+        }
+    }
+
     /// Make the call again.
     pub(crate) fn replay(&self, instance: &mut Instance) -> Result<(), CallError> {
         match self {

@@ -583,7 +583,8 @@ impl Registry {
         self.inner.journal.as_ref().map(Journal::max_threads)
     }
 
-    /// How many calls the database's log holds, beyond the states of its last checkpoint; 0 without one.
+    /// How many calls the database's log holds, beyond the states of its last checkpoint; each entry of a
+    /// batch is one. 0 without a database.
     #[must_use]
     pub fn logged_calls(&self) -> u64 {
         self.inner.journal.as_ref().map_or(0, Journal::logged_calls)
