@@ -6,6 +6,7 @@
 //! itself where hashes are equal. The order is cut into pages, so that inserting moves little, and
 //! nothing is ever rehashed, so that no call takes the blame for the growth of all.
 
+use crate::same::is_same;
 use crate::thread::ThreadBudget;
 use alloc::collections::TryReserveError;
 use alloc::vec;
@@ -142,7 +143,16 @@ impl Index {
     fn find(&self, hash: u32, id: &str) -> (usize, Result<usize, usize>) {
         let page = self.pages.partition_point(|page| page.compare(hash, id).is_le()).saturating_sub(1);
         match self.pages.get(page) {
-            Some(page_found) => (page, page_found.entries.binary_search_by(|entry| entry.compare(hash, id))),
+            Some(Page { entries, .. }) => {
+                let at = entries.partition_point(|entry| entry.hash < hash);
+                let place = match entries.get(at).filter(|entry| entry.hash == hash) {
+                    None => Err(at),
+                    // Nearly always, and found without comparing ids more than once.
+                    Some(entry) if is_same(entry.thread.thread_id(), id) => Ok(at),
+                    Some(_) => entries.binary_search_by(|entry| entry.compare(hash, id)),
+                };
+                (page, place)
+            }
             None => (page, Err(0)),
         }
     }

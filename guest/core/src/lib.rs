@@ -36,6 +36,7 @@ mod percent;
 mod registry;
 mod request_window;
 mod reservation;
+mod same;
 mod snapshot;
 mod thread;
 mod threshold;
