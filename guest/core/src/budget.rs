@@ -155,7 +155,33 @@ impl Budget {
 
     /// Exact, where the reference compares rounded percentages: 29 of 100 reaches 29 %.
     fn reaches(&self, percent: u32) -> bool {
-        self.max_tokens > 0
-            && u128::from(self.total_tokens()) * 100 >= u128::from(percent) * u128::from(self.max_tokens)
+        /// Up to this, 100 times a count is one too, and 128 bits are not needed.
+        const SMALL: u64 = u64::MAX / 100;
+        let (total, max) = (self.total_tokens(), self.max_tokens);
+        if total.max(max) <= SMALL {
+            max > 0 && total * 100 >= u64::from(percent) * max
+        } else {
+            max > 0 && u128::from(total) * 100 >= u128::from(percent) * u128::from(max)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_counts_are_compared_as_exactly_as_small_ones() {
+        let around = |count: u64| count.saturating_sub(2)..=count.saturating_add(2);
+        for max in [0, 1, 100, u64::MAX / 100, u64::MAX].into_iter().flat_map(around) {
+            for percent in [1, 29, 75, 100] {
+                let least = (u128::from(max) * u128::from(percent)).div_ceil(100) as u64;
+                for total in around(least) {
+                    let mut budget = Budget::new(max);
+                    budget.record(total, 0);
+                    assert_eq!(budget.reaches(percent), max > 0 && total >= least, "{total} of {max}");
+                }
+            }
+        }
     }
 }
