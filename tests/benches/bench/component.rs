@@ -75,6 +75,7 @@ pub(crate) fn calls() -> Group {
 }
 
 const THOUSAND: &str = "consume, 1 thousand threads";
+const HUNDRED_THOUSAND: &str = "consume, 100 thousand threads";
 
 pub(crate) fn scale() -> Group {
     let random_access = |name: &str, ids: fn() -> Vec<String>| {
@@ -87,13 +88,14 @@ pub(crate) fn scale() -> Group {
     };
     let rows = vec![
         random_access(THOUSAND, || ordinary(1_000)),
+        random_access(HUNDRED_THOUSAND, || ordinary(100_000)).against(THOUSAND),
         random_access("consume, 1 million threads", || ordinary(1_000_000)).against(THOUSAND).at_most(2.5),
         random_access("consume, 1 thousand colliding ids", || colliding(1_000))
             .against(THOUSAND)
             .at_most(1.5),
         random_access("consume, 100 thousand colliding ids", || colliding(100_000))
-            .against(THOUSAND)
-            .at_most(2.5),
+            .against(HUNDRED_THOUSAND)
+            .at_most(1.5),
         random_access("consume, ids of 1 byte", one_byte).against(THOUSAND).at_most(1.5),
         random_access("consume, ids of 1,024 bytes", || long(1_000, 1_024)).against(THOUSAND).at_most(1.5),
     ];

@@ -13,11 +13,14 @@ pub(crate) fn ordinary(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("conversation-{n:07}")).collect()
 }
 
+/// How far apart ids are that come one after the other when they are scattered. Odd, and no multiple of 5.
+const STEP: usize = 618_033;
+
 /// The same ids scattered, and laid out in memory in that order, so that walking through them costs
-/// the caller little and the registry a random access each. `ids` is a power of ten long.
+/// the caller little and the registry a random access each. The number of ids has no factor in common
+/// with [`STEP`].
 pub(crate) fn scattered(ids: &[String]) -> Vec<String> {
-    const COPRIME: usize = 618_033;
-    (0..ids.len()).map(|n| ids[n * COPRIME % ids.len()].clone()).collect()
+    (0..ids.len()).map(|n| ids[n * STEP % ids.len()].clone()).collect()
 }
 
 /// Ids one after the other, for ever.
