@@ -18,14 +18,15 @@ use anstream::{eprintln, print, println};
 use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use measure::Group;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::iter::successors;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{fs, thread};
 
 /// Measure what calls cost, and compare.
 #[derive(Parser)]
-#[command(name = "cargo bench -p thread-budget-tests --")]
+#[command(bin_name = "cargo bench -p thread-budget-tests --")]
 struct Args {
     /// Only rows with this in their name or in their heading, and what they are compared with
     #[arg(long, value_name = "NAME")]
@@ -96,9 +97,15 @@ fn groups(filter: &str) -> Vec<Group> {
         for row in &group.rows {
             if group.title.contains(filter) || row.name.contains(filter) {
                 wanted.insert(row.name.clone());
-                wanted.extend(row.against.clone());
             }
         }
+    }
+    // What a wanted row is compared with may itself be compared with another.
+    let against: HashMap<_, _> =
+        groups.iter().flat_map(|group| &group.rows).map(|row| (&row.name, row.against.as_ref())).collect();
+    for name in wanted.clone() {
+        let compared_with = |name: &&String| against.get(*name).copied().flatten();
+        wanted.extend(successors(compared_with(&&name), compared_with).cloned());
     }
     for group in &mut groups {
         group.rows.retain(|row| wanted.contains(&row.name));
