@@ -549,7 +549,7 @@ impl Load<'_> {
             self.next_row = number.value() + 1;
             let mut rest = row.value();
             while !rest.is_empty() {
-                let (operation, after) = self.decode(rest)?;
+                let (operation, after): (Operation, _) = self.decode(rest)?;
                 rest = after;
                 self.calls += operation.records();
                 match operation {

@@ -2,6 +2,8 @@
 //! `tests/fuzz_corpus.rs` tries on the bytes that the fuzzer found worth keeping.
 
 mod calls;
+mod database;
+mod records;
 mod restore;
 mod source;
 
@@ -11,7 +13,8 @@ pub use calls::steps;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every one: each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-pub const TARGETS: [Target; 2] = [("calls", calls), ("restore", restore)];
+pub const TARGETS: [Target; 4] =
+    [("calls", calls), ("database", database), ("records", records), ("restore", restore)];
 
 /// Any calls: the core agrees with the naive model.
 ///
@@ -27,4 +30,20 @@ pub fn calls(bytes: &[u8]) {
 /// When that is not so.
 pub fn restore(bytes: &[u8]) {
     restore::check(bytes);
+}
+
+/// Any file, and any content of a sound one: opened or refused with an error about the file.
+///
+/// # Panics
+/// When it is neither.
+pub fn database(bytes: &[u8]) {
+    database::check(bytes);
+}
+
+/// Any recording: records, or errors that say where.
+///
+/// # Panics
+/// When that is not so.
+pub fn records(bytes: &[u8]) {
+    records::check(bytes);
 }

@@ -125,7 +125,7 @@ impl Full {
             Growth::Reservations => _ = call!(instance, call_reserve, &ids.of(self.line - 1), 1)?,
             Growth::Requests => {
                 let request_id = format!("{:0256}", self.grown % 64);
-                let new = self.grown % 64 == 0;
+                let new = self.grown.is_multiple_of(64);
                 call!(
                     instance,
                     call_consume_once,
@@ -221,7 +221,7 @@ impl Full {
         let mut page: Vec<ThreadState> = Vec::new();
         while page.iter().map(bytes_of).sum::<usize>() < ARGUMENT_BYTES - 20 * KIB {
             let id = self.ids.of(self.threads + page.len());
-            page.push(if page.len() % 2 == 0 { largest_state(&id) } else { state(&id) });
+            page.push(if page.len().is_multiple_of(2) { largest_state(&id) } else { state(&id) });
         }
         let restored = call!(&mut self.instance, call_restore, &page);
         assert!(matches!(restored, Ok(()) | Err(RegistryError::OutOfMemory)), "{restored:?}");
