@@ -576,6 +576,14 @@ impl Registry {
         journal::restore_portion(&mut self.lock(0)?.shard.instance, &portion)
     }
 
+    /// Which of the instances keeps the thread, or would, counted from 0. Callers that share threads out
+    /// among themselves by it never wait for each other, and each stays with what its processor's cache
+    /// holds. It changes when the thread is opened below a parent, and is another in the next registry.
+    #[must_use]
+    pub fn instance_of(&self, thread_id: &str) -> usize {
+        self.inner.shards.number_for(thread_id)
+    }
+
     /// How many threads may exist, in a registry with a database; none without one. 4,294,967,295 is no
     /// limit.
     #[must_use]

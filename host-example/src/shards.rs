@@ -24,7 +24,9 @@ pub(crate) struct Shards {
 #[derive(Default)]
 pub(crate) struct Tidied(usize);
 
-/// An instance, and which of its kind it is.
+/// An instance, and which of its kind it is. No two share a cache line, or the line before or after it,
+/// which processors fetch as well.
+#[repr(align(128))]
 pub(crate) struct Shard {
     pub(crate) instance: Instance,
     /// Counts the instances that have been in this place. Handles are of one of them.

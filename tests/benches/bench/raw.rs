@@ -2,7 +2,9 @@
 
 use crate::ids::{COMPLETION_TOKENS, LIMIT, ONE, PROMPT_TOKENS, ordinary};
 use crate::measure::{Group, Row, Unit, duration_of};
+use crate::native;
 use bindings::exports::thread_budget::registry::registry::Guest;
+use bindings::exports::thread_budget::registry::types::UsageEntry;
 use bindings::{ThreadBudget, ThreadBudgetPre};
 use std::hint::black_box;
 use thread_budget_host::COMPONENT;
@@ -46,6 +48,26 @@ pub(crate) fn rows() -> Group {
             }
         })
         .against("raw has-budget"),
+        // Every id is looked at before anything is recorded, and the last cannot be.
+        Row::call("raw batch of 256, refused: only its way in, an entry", || {
+            let mut raw = Raw::with_one_thread();
+            let mut ids = ordinary(255);
+            ids.push(String::new());
+            let entries: Vec<_> = ids
+                .into_iter()
+                .map(|thread_id| UsageEntry {
+                    thread_id,
+                    prompt_tokens: PROMPT_TOKENS,
+                    completion_tokens: COMPLETION_TOKENS,
+                })
+                .collect();
+            move || {
+                let refused = raw.call(|registry, store| registry.call_consume_batch(store, &entries));
+                assert!(black_box(refused).is_err());
+            }
+        })
+        .per_entry(256)
+        .against(&native::batch_name(256)),
     ];
     Group { title: "the component, on wasmtime alone (no lock, no deadline)", rows }
 }
