@@ -189,7 +189,7 @@ impl Full {
             assert!(!all || crossed.len() >= 99, "{} crossed", crossed.len());
             let refusal = call!(&mut self.instance, call_check_budget, &id, 1);
             assert!(matches!(refusal, Err(RegistryError::Exhausted(_))));
-            if n % 2 == 0 {
+            if n.is_multiple_of(2) {
                 assert!(call!(&mut self.instance, call_take_warnings, &id).len() >= 99);
             }
         }
