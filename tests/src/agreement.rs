@@ -79,11 +79,21 @@ impl<S: Subject> Pair<S> {
         }
         let succeeded = self.both(call)?.is_ok();
         match call {
-            Call::Reserve { r#as, .. } if succeeded => _ = self.reservations.insert(r#as.clone()),
+            Call::Reserve { r#as, .. } if succeeded => {
+                self.reservations.insert(r#as.clone());
+                self.holds()?;
+            }
             Call::SetMaxThreads { max_threads } => self.max_threads = *max_threads,
             _ => {}
         }
         Ok(())
+    }
+
+    /// Compare what is held, of every thread. Other calls seldom ask before it is released.
+    fn holds(&mut self) -> Result<(), String> {
+        let all = snapshot(&mut self.model, None, u32::MAX)?;
+        all.into_iter()
+            .try_for_each(|state| self.both(&Call::HeldTokens { thread_id: state.thread_id }).map(drop))
     }
 
     /// Make the call on both.

@@ -315,8 +315,8 @@ fn a_full_registry_lives_on_by_cleaning_up() {
 #[test]
 fn handles_do_not_leak() {
     let mut instance = Instance::new(1 << 20);
-    for n in 0..200_000 {
-        let id = if n % 2 == 0 { "same" } else { &n.to_string() };
+    for n in 0..200_000u32 {
+        let id = if n.is_multiple_of(2) { "same" } else { &n.to_string() };
         let handle = call!(&mut instance, call_get_budget, id).expect("there is room");
         call!(&mut instance, call_reset_thread, id);
         instance.drop(handle);
