@@ -91,9 +91,8 @@ impl<S: Subject> Pair<S> {
 
     /// Compare what is held, of every thread. Other calls seldom ask before it is released.
     fn holds(&mut self) -> Result<(), String> {
-        let all = snapshot(&mut self.model, None, u32::MAX)?;
-        all.into_iter()
-            .try_for_each(|state| self.both(&Call::HeldTokens { thread_id: state.thread_id }).map(drop))
+        let mut threads = self.model.thread_ids().into_iter();
+        threads.try_for_each(|thread_id| self.both(&Call::HeldTokens { thread_id }).map(drop))
     }
 
     /// Make the call on both.

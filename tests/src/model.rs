@@ -43,6 +43,10 @@ impl Default for Model {
 }
 
 impl Model {
+    pub(crate) fn thread_ids(&self) -> Vec<String> {
+        self.forest.all().map(|budget| budget.thread_id.clone()).collect()
+    }
+
     fn get_or_create(&mut self, thread_id: &str) -> Result<usize, Value> {
         if let Some(number) = self.forest.find(thread_id) {
             return Ok(number);
