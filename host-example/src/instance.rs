@@ -71,6 +71,9 @@ impl Blueprint {
     pub(crate) fn instantiate(&self) -> Result<Instance, LoadError> {
         let mut store = Store::new(&self.engine, memory_cap(self.max_memory_bytes));
         store.limiter(|limits| limits);
+        // Each handle takes some of the instance's memory, and that has a cap. wasmtime's own limit of
+        // 100,000 would be a trap.
+        store.set_max_component_handles(usize::MAX);
         if self.deadline.is_some() {
             store.set_epoch_deadline(u64::from(TICKS_PER_DEADLINE));
         }

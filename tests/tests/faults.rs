@@ -147,6 +147,16 @@ fn a_handle_outlives_the_registry_value() {
 }
 
 #[test]
+fn any_number_of_reservations_can_be_alive() {
+    const MANY: u64 = 150_000;
+    let registry = builder().tokens_per_thread(MANY).build().expect("it loads");
+    let held: Vec<_> = (0..MANY).map(|_| registry.reserve("a", 1).expect("it fits")).collect();
+    assert!(matches!(registry.reserve("a", 1), Err(CallError::Refused(_))));
+    drop(held);
+    assert_eq!(registry.held_tokens("a"), Ok(0));
+}
+
+#[test]
 fn threads_of_the_process_share_a_registry() {
     let registry = builder().tokens_per_thread(u64::MAX).build().expect("it loads");
     std::thread::scope(|scope| {

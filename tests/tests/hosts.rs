@@ -160,31 +160,27 @@ fn other(name: &str) -> Result<Report, String> {
 fn print_matrix(reports: &[Report]) {
     let groups: BTreeSet<_> = reports.iter().flat_map(|report| report.groups.keys()).collect();
     let calls: BTreeSet<_> = reports.iter().flat_map(|report| report.nanoseconds_per_call.keys()).collect();
-    print_row("vectors passed", reports.iter().map(|report| report.host.clone()));
-    print_row("", reports.iter().map(|report| "-".repeat(report.host.chars().count())));
+    print_row("vectors passed", reports, |report| report.host.clone());
     for group in groups {
-        print_row(
-            group,
-            reports.iter().map(|report| match report.groups.get(group) {
-                Some(Passed { passed, failed: 0 }) => passed.to_string(),
-                Some(Passed { passed, failed }) => format!("{passed}, {failed} FAILED"),
-                None => "none".into(),
-            }),
-        );
+        print_row(group, reports, |report| match report.groups.get(group) {
+            Some(Passed { passed, failed: 0 }) => passed.to_string(),
+            Some(Passed { passed, failed }) => format!("{passed}, {failed} FAILED"),
+            None => "none".into(),
+        });
     }
     for call in calls {
-        print_row(
-            &format!("{call}, µs"),
-            reports.iter().map(|report| match report.nanoseconds_per_call.get(call) {
-                Some(nanoseconds) => format!("{:.2}", nanoseconds / 1_000.0),
-                None => "-".into(),
-            }),
-        );
+        print_row(&format!("{call}, µs"), reports, |report| match report.nanoseconds_per_call.get(call) {
+            Some(nanoseconds) => format!("{:.2}", nanoseconds / 1_000.0),
+            None => "-".into(),
+        });
     }
 }
 
-fn print_row(name: &str, cells: impl Iterator<Item = String>) {
-    print!("{name:<18}");
-    cells.for_each(|cell| print!("  {cell:>28}"));
+/// A column is as wide as the host's name.
+fn print_row(name: &str, reports: &[Report], cell: impl Fn(&Report) -> String) {
+    print!("{name:<16}");
+    for report in reports {
+        print!("  {:>width$}", cell(report), width = report.host.chars().count());
+    }
     println!();
 }
