@@ -1,4 +1,4 @@
-//! What everything costs, in one table: `cargo bench -p thread-budget-tests`.
+//! What everything costs, in one table: `cargo bench --workspace --bench bench`.
 //!
 //! Every row is measured once in every round, so that the ratios hold on a noisy machine too.
 
@@ -26,7 +26,7 @@ use std::{fs, thread};
 
 /// Measure what calls cost, and compare.
 #[derive(Parser)]
-#[command(bin_name = "cargo bench -p thread-budget-tests --")]
+#[command(bin_name = "cargo bench --workspace --bench bench --")]
 struct Args {
     /// Only rows with this in their name or in their heading, and what they are compared with
     #[arg(long, value_name = "NAME")]
