@@ -136,7 +136,7 @@ impl ThreadBudget {
     /// mark them. Of two with the same percent the last counts; one outside 1 to 100 is never reached.
     ///
     /// # Errors
-    /// [`InvalidInput::TooManyThresholds`].
+    /// [`InvalidInput::TooManyThresholds`](crate::InvalidInput::TooManyThresholds).
     pub fn check_thresholds(&self, thresholds: &[Threshold]) -> Result<Vec<ThresholdCrossed>, CallError> {
         let lowered = lower_thresholds(thresholds)?;
         let mut locked = self.lock()?;
