@@ -491,8 +491,7 @@ impl Registry {
         });
     }
 
-    /// Whether state may grow in a registry whose longest line of ancestors has this many threads: a
-    /// consumption can make a report for each.
+    /// Whether state may grow: a consumption can make a report for each thread of the longest line.
     fn room_to_grow(&self) -> Result<(), RegistryError> {
         if has_headroom(self.deepest) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
     }
