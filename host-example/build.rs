@@ -1,6 +1,6 @@
-//! Builds the component that this crate embeds, so that one `cargo build` does everything.
+//! Builds the components that this crate embeds, so that one `cargo build` does everything.
 //!
-//! The guest is built by a second cargo in a folder of its own, since the running one holds the
+//! The guests are built by a second cargo in a folder of its own, since the running one holds the
 //! lock on the usual target folder.
 
 use std::env;
@@ -21,9 +21,21 @@ fn main() {
     }
 
     let target_dir = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("guest");
-    build_guest(&workspace, &target_dir);
-    let component = target_dir.join(TARGET).join("release/thread_budget.wasm");
-    println!("cargo::rustc-env=THREAD_BUDGET_COMPONENT={}", component.display());
+    let mut guests = vec![("thread-budget", "THREAD_BUDGET_COMPONENT", "thread_budget.wasm")];
+    if env::var_os("CARGO_FEATURE_GATEWAY").is_some() {
+        guests.push((
+            "thread-budget-gateway",
+            "THREAD_BUDGET_GATEWAY_COMPONENT",
+            "thread_budget_gateway.wasm",
+        ));
+    }
+    for (package, variable, file) in guests {
+        build_guest(package, &workspace, &target_dir);
+        println!(
+            "cargo::rustc-env={variable}={}",
+            target_dir.join(TARGET).join("release").join(file).display()
+        );
+    }
 }
 
 fn target_is_installed() -> bool {
@@ -33,9 +45,10 @@ fn target_is_installed() -> bool {
         .is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
 }
 
-fn build_guest(workspace: &Path, target_dir: &Path) {
+/// One at a time, so that neither gets the features of what the other is made of.
+fn build_guest(package: &str, workspace: &Path, target_dir: &Path) {
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .args(["build", "--release", "--package", "thread-budget", "--target", TARGET, "--target-dir"])
+        .args(["build", "--release", "--package", package, "--target", TARGET, "--target-dir"])
         .arg(target_dir)
         // In the workspace, so that its .cargo/config.toml applies; without what the outer cargo set
         // for the host, a compiler wrapper such as clippy's among it.

@@ -26,6 +26,8 @@ mod bindings;
 mod builder;
 mod cache;
 mod error;
+#[cfg(feature = "gateway")]
+pub mod gateway;
 mod handle;
 mod instance;
 mod journal;
