@@ -20,8 +20,8 @@ pub struct Config {
     pub unmetered_paths: UnmeteredPaths,
     /// Whether a stream that passes its thread's budget is ended with an event that says so.
     pub cut_streams: bool,
-    /// Whether a warning is also appended to the answer that crossed the threshold, beside going into the
-    /// thread's next request.
+    /// Whether a warning goes to the end of the answer that crossed the threshold, instead of into the
+    /// thread's next request, where the answer has a place for it.
     pub in_band_warnings: bool,
     /// How often a request is sent again to the same upstream after it failed in a way that may pass.
     pub retries: u32,
@@ -92,6 +92,18 @@ pub enum Severity {
     Critical,
     /// Last chance: save state and answer now.
     Final,
+}
+
+impl Severity {
+    /// Its name, as in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+            Self::Final => "final",
+        }
+    }
 }
 
 impl Default for Config {
