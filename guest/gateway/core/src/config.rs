@@ -217,3 +217,45 @@ impl Upstream {
         Some(UrlParts { tls, authority, prefix: prefix.strip_suffix("/v1").unwrap_or(prefix) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_enough() {
+        let config = Config::from_json(r#"{"upstreams":[{"url":"https://api.openai.com"}]}"#).unwrap();
+        assert_eq!(config.thread_header, "x-thread-id");
+        assert_eq!(Config::from_json(&serde_json::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for json in [
+            "",
+            "{}",
+            r#"{"upstreams":[]}"#,
+            r#"{"upstreams":[{"url":"api.openai.com"}]}"#,
+            r#"{"upstreams":[{"url":"https://"}]}"#,
+            r#"{"upstreams":[{"url":"https://user@host"}]}"#,
+            r#"{"upstreams":[{"url":"https://host?x"}]}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"thread_header":"x id"}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"unknown":1}"#,
+        ] {
+            assert!(Config::from_json(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let parts = |url: &str| {
+            let upstream = Upstream { url: url.into(), models: Vec::new() };
+            upstream.parts().map(|it| (it.tls, it.authority.to_owned(), it.prefix.to_owned()))
+        };
+        let expected = |tls, authority: &str, prefix: &str| Some((tls, authority.into(), prefix.into()));
+        assert_eq!(parts("https://api.openai.com/v1/"), expected(true, "api.openai.com", ""));
+        assert_eq!(parts("http://127.0.0.1:8000"), expected(false, "127.0.0.1:8000", ""));
+        assert_eq!(parts("http://[::1]:80/openai/v1"), expected(false, "[::1]:80", "/openai"));
+        assert_eq!(parts("https://host/a/"), expected(true, "host", "/a"));
+    }
+}

@@ -93,3 +93,37 @@ impl Dialect {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_does_not_depend_on_how_a_path_is_spelled() {
+        assert_eq!(Dialect::of("POST", "/v1/chat/completions"), Some(Dialect::Chat));
+        assert_eq!(Dialect::of("POST", "/v1/Chat/completions//"), Some(Dialect::Chat));
+        assert_eq!(Dialect::of("POST", "/v1/responses"), Some(Dialect::Responses));
+        assert_eq!(Dialect::of("POST", "/v1/messages"), Some(Dialect::Messages));
+        assert_eq!(Dialect::of("GET", "/v1/chat/completions"), None);
+        assert_eq!(Dialect::of("POST", "/v1/messages/count_tokens"), None);
+    }
+
+    #[test]
+    fn errors_are_as_each_api_has_them() {
+        let body = |dialect| Dialect::error_body(dialect, ErrorType::BudgetExhausted, "a \"b\"");
+        assert_eq!(
+            body(Some(Dialect::Chat)),
+            r#"{"error":{"message":"a \"b\"","type":"budget_exhausted","param":null,"code":"budget_exhausted"}}"#
+        );
+        assert_eq!(body(None), body(Some(Dialect::Responses)));
+        assert_eq!(
+            body(Some(Dialect::Messages)),
+            r#"{"type":"error","error":{"type":"budget_exhausted","message":"a \"b\""}}"#
+        );
+        for dialect in [Dialect::Chat, Dialect::Messages, Dialect::Responses] {
+            let events = dialect.error_events(ErrorType::BudgetExhausted, "spent");
+            assert!(events.ends_with("\n\n"));
+            assert!(events.contains("budget_exhausted"));
+        }
+    }
+}

@@ -259,3 +259,186 @@ fn has_all_results(items: &RawValue) -> bool {
     }
     pending.is_empty()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(dialect: Dialect, body: &str) -> Request<'_> {
+        Request::read(dialect, body.as_bytes()).unwrap()
+    }
+
+    fn parsed(body: &[u8]) -> Value {
+        serde_json::from_slice(body).unwrap()
+    }
+
+    const WARNINGS: [&str; 2] = ["Note: 76% \"used\"", "WARNING: 91%"];
+
+    fn warned(dialect: Dialect, body: &Value) -> Value {
+        let body = body.to_string();
+        let request = read(dialect, &body);
+        assert!(request.takes_messages(), "{body}");
+        parsed(&request.body_with(&WARNINGS.map(String::from)))
+    }
+
+    #[test]
+    fn estimates_follow_the_reference_system() {
+        let estimate = |dialect, body: Value| read(dialect, &body.to_string()).estimate();
+        let message = |length: usize| json!([{"role": "user", "content": "x".repeat(length)}]);
+        let at_least = Estimate { prompt: 100, completion: 0 };
+        assert_eq!(estimate(Dialect::Chat, json!({"messages": []})), at_least);
+        assert_eq!(estimate(Dialect::Chat, json!({"messages": message(403)})), at_least);
+        assert_eq!(
+            estimate(Dialect::Chat, json!({"messages": message(404), "max_tokens": 50})),
+            Estimate { prompt: 101, completion: 50 }
+        );
+        assert_eq!(
+            estimate(
+                Dialect::Chat,
+                json!({"messages": message(4_000), "max_tokens": 5, "max_completion_tokens": 70, "n": 3})
+            ),
+            Estimate { prompt: 1_000, completion: 210 }
+        );
+        assert_eq!(
+            estimate(
+                Dialect::Messages,
+                json!({"system": "s".repeat(400), "messages": message(400), "max_tokens": 9})
+            ),
+            Estimate { prompt: 200, completion: 9 }
+        );
+        assert_eq!(
+            estimate(
+                Dialect::Responses,
+                json!({"instructions": "s".repeat(400), "input": "i".repeat(400), "max_output_tokens": 9})
+            ),
+            Estimate { prompt: 200, completion: 9 }
+        );
+        let most = json!({"messages": [], "max_tokens": u64::MAX, "n": 2});
+        assert_eq!(estimate(Dialect::Chat, most).total(), u64::MAX);
+    }
+
+    #[test]
+    fn a_request_that_needs_nothing_is_passed_on_as_it_is() {
+        let body =
+            r#" {"model":"m", "messages":[], "temperature":1.0, "big":123456789012345678901234567890 } "#;
+        let request = read(Dialect::Chat, body);
+        assert!(matches!(request.body_with(&[]), Cow::Borrowed(same) if same == body.as_bytes()));
+    }
+
+    #[test]
+    fn warnings_are_the_last_messages_of_a_chat() {
+        let user = json!({"role": "user", "content": "hi"});
+        let systems = WARNINGS.map(|text| json!({"role": "system", "content": text}));
+        assert_eq!(
+            warned(Dialect::Chat, &json!({"messages": [user], "model": "m"})),
+            json!({"messages": [user, systems[0], systems[1]], "model": "m"})
+        );
+        assert_eq!(
+            warned(Dialect::Responses, &json!({"input": "hi"})),
+            json!({"input": [user, systems[0], systems[1]]})
+        );
+        assert_eq!(
+            warned(Dialect::Responses, &json!({"input": [user]})),
+            json!({"input": [user, systems[0], systems[1]]})
+        );
+    }
+
+    #[test]
+    fn warnings_end_the_system_prompt_of_anthropic() {
+        let text = WARNINGS.join("\n\n");
+        let messages = json!([{"role": "user", "content": "hi"}]);
+        let system = |system: Value| {
+            warned(Dialect::Messages, &json!({"system": system, "messages": messages}))["system"].clone()
+        };
+        assert_eq!(system(json!("Be brief.")), json!(format!("Be brief.\n\n{text}")));
+        assert_eq!(system(json!("")), json!(text));
+        assert_eq!(system(json!(null)), json!(text));
+        let blocks = WARNINGS.map(|text| json!({"type": "text", "text": text}));
+        assert_eq!(system(json!([])), json!(blocks));
+        let first = json!({"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}});
+        assert_eq!(system(json!([first])), json!([first, blocks[0], blocks[1]]));
+        assert_eq!(
+            warned(Dialect::Messages, &json!({"messages": messages})),
+            json!({"system": text, "messages": messages})
+        );
+    }
+
+    #[test]
+    fn nothing_comes_between_a_tool_call_and_its_result() {
+        let chat = |messages: Value| {
+            read(Dialect::Chat, &json!({"messages": messages}).to_string()).takes_messages()
+        };
+        let call = json!({"role": "assistant", "content": null, "tool_calls": [{"id": "a", "type": "function"}, {"id": "b"}]});
+        let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "x"});
+        assert!(!chat(json!([call])));
+        assert!(!chat(json!([call, result("b")])));
+        assert!(chat(json!([call, result("b"), result("a")])));
+        assert!(!chat(json!([call, result("b"), result("a"), call])));
+        assert!(!chat(json!({"not": "messages"})));
+
+        let responses =
+            |input: Value| read(Dialect::Responses, &json!({"input": input}).to_string()).takes_messages();
+        let call = json!({"type": "function_call", "call_id": "a", "name": "f", "arguments": "{}"});
+        let result = json!({"type": "function_call_output", "call_id": "a", "output": "x"});
+        assert!(!responses(json!([call])));
+        assert!(responses(json!([call, result])));
+        assert!(responses(json!([result])), "its call is in an earlier response");
+        assert!(!responses(json!(null)));
+    }
+
+    #[test]
+    fn usage_is_asked_for_where_the_client_has_not() {
+        let asked = |options: Option<Value>| {
+            let mut body = json!({"messages": [], "stream": true});
+            if let Some(options) = options {
+                body["stream_options"] = options;
+            }
+            let body = body.to_string();
+            let request = read(Dialect::Chat, &body);
+            (request.lacks_usage(), parsed(&request.body_with(&[]))["stream_options"].clone())
+        };
+        let usage = json!({"include_usage": true});
+        assert_eq!(asked(None), (true, usage.clone()));
+        assert_eq!(asked(Some(json!(null))), (true, usage.clone()));
+        assert_eq!(asked(Some(json!({}))), (true, usage.clone()));
+        assert_eq!(asked(Some(json!({"include_usage": false}))), (true, usage.clone()));
+        assert_eq!(asked(Some(json!({"include_usage": null}))), (true, usage.clone()));
+        assert_eq!(asked(Some(json!({"x": 1}))), (true, json!({"include_usage": true, "x": 1})));
+        assert_eq!(asked(Some(usage.clone())), (false, usage));
+        assert!(!read(Dialect::Chat, r#"{"messages":[]}"#).lacks_usage());
+        assert!(!read(Dialect::Messages, r#"{"messages":[],"stream":true}"#).lacks_usage());
+    }
+
+    #[test]
+    fn a_thread_can_be_named_in_the_body() {
+        let thread = |body: &str| read(Dialect::Chat, body).thread_id().ok();
+        assert_eq!(thread(r#"{"metadata":{"thread_id":"agent-7"}}"#), Some(Some("agent-7".into())));
+        assert_eq!(thread(r#"{"metadata":{"other":1}}"#), Some(None));
+        assert_eq!(thread(r#"{"metadata":null}"#), Some(None));
+        assert_eq!(thread("{}"), Some(None));
+        assert_eq!(thread(r#"{"metadata":{"thread_id":7}}"#), None);
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_no_request() {
+        for body in [
+            "",
+            "[]",
+            "{",
+            r#"{"messages":[],"messages":[]}"#,
+            r#"{"max_tokens":1,"max_tokens":100}"#,
+            r#"{"max_tokens":-1}"#,
+            r#"{"max_tokens":1.5}"#,
+            r#"{"n":"2"}"#,
+            r#"{"stream":"true"}"#,
+            r#"{"messages":[]} {}"#,
+        ] {
+            assert!(Request::read(Dialect::Chat, body.as_bytes()).is_err(), "{body}");
+        }
+        assert!(matches!(
+            Request::read(Dialect::Chat, b"{\"model\":\"\xff\"}"),
+            Err(BadRequest::Encoding(_))
+        ));
+    }
+}

@@ -200,3 +200,131 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(stream: &mut Stream, data: &str) -> bool {
+        stream.take(format!("data: {data}\n\n").as_bytes())
+    }
+
+    const ESTIMATE: Estimate = Estimate { prompt: 100, completion: 50 };
+
+    fn usage(prompt: u64, completion: u64) -> Usage {
+        Usage { prompt, completion }
+    }
+
+    #[test]
+    fn a_chat() {
+        let mut stream = Stream::new(Dialect::Chat, true);
+        assert!(stream.take(b": comment\n\n"));
+        assert!(take(
+            &mut stream,
+            r#"{"id":"c-1","created":5,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":""}}],"usage":null}"#
+        ));
+        assert!(take(&mut stream, r#"{"choices":[{"index":0,"delta":{"content":"Hello"}}]}"#));
+        assert_eq!(stream.seen(ESTIMATE), usage(100, 2));
+        assert!(take(&mut stream, r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#));
+        assert_eq!(stream.reported(), None);
+        assert!(!take(&mut stream, r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#));
+        assert!(!stream.has_ended());
+        assert_eq!(stream.in_band(&[]), None);
+        assert!(take(&mut stream, "[DONE]"));
+        assert!(stream.has_ended());
+        assert_eq!(stream.reported(), Some(usage(9, 1)));
+        assert_eq!(
+            stream.in_band(&["Note".into()]).unwrap(),
+            "data: {\"id\":\"c-1\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\n\\nNote\"},\"finish_reason\":null}]}\n\n"
+        );
+    }
+
+    #[test]
+    fn a_chat_whose_client_asked_for_usage_keeps_it() {
+        let mut stream = Stream::new(Dialect::Chat, false);
+        assert!(take(&mut stream, r#"{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#));
+    }
+
+    #[test]
+    fn usage_beside_text_is_not_hidden_and_the_last_counts() {
+        let mut stream = Stream::new(Dialect::Chat, true);
+        for completion in 1..=3 {
+            assert!(take(
+                &mut stream,
+                &format!(
+                    r#"{{"choices":[{{"delta":{{"content":"abcd"}}}}],"usage":{{"prompt_tokens":9,"completion_tokens":{completion}}}}}"#
+                )
+            ));
+        }
+        assert_eq!(stream.reported(), Some(usage(9, 3)));
+    }
+
+    #[test]
+    fn messages() {
+        let mut stream = Stream::new(Dialect::Messages, false);
+        for data in [
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":7,"cache_read_input_tokens":20,"output_tokens":1}}}"#,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            r#"{"type":"ping"}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello, world"}}"#,
+            r#"{"type":"content_block_stop","index":0}"#,
+        ] {
+            assert!(take(&mut stream, data));
+        }
+        assert_eq!(stream.seen(ESTIMATE), usage(27, 3));
+        assert!(!stream.has_ended());
+        take(
+            &mut stream,
+            r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":12}}"#,
+        );
+        assert!(stream.has_ended());
+        assert_eq!(stream.reported(), Some(usage(27, 12)));
+        let events = stream.in_band(&["Note".into()]).unwrap();
+        assert!(
+            events.starts_with(
+                "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":1,"
+            ),
+            "{events}"
+        );
+        assert!(events.contains("\"text\":\"\\n\\nNote\""), "{events}");
+    }
+
+    #[test]
+    fn responses() {
+        let mut stream = Stream::new(Dialect::Responses, false);
+        for data in [
+            r#"{"type":"response.created","response":{"usage":null}}"#,
+            r#"{"type":"response.output_text.delta","output_index":0,"delta":"Hello"}"#,
+            r#"{"type":"response.function_call_arguments.delta","delta":"{}x"}"#,
+        ] {
+            assert!(take(&mut stream, data));
+        }
+        assert_eq!(stream.seen(ESTIMATE), usage(100, 2));
+        take(
+            &mut stream,
+            r#"{"type":"response.completed","response":{"usage":{"input_tokens":9,"output_tokens":4}}}"#,
+        );
+        assert!(stream.has_ended());
+        assert_eq!(stream.reported(), Some(usage(9, 4)));
+        assert_eq!(stream.in_band(&["Note".into()]), None);
+    }
+
+    #[test]
+    fn an_answer_that_calls_tools_has_no_place_for_a_warning() {
+        let mut stream = Stream::new(Dialect::Chat, false);
+        take(&mut stream, r#"{"choices":[{"delta":{"tool_calls":[{"function":{"arguments":"{}"}}]}}]}"#);
+        take(&mut stream, "[DONE]");
+        assert_eq!(stream.seen(ESTIMATE), usage(100, 1));
+        assert_eq!(stream.in_band(&[]), None);
+    }
+
+    #[test]
+    fn nonsense_is_passed_on_and_counts_nothing() {
+        let mut stream = Stream::new(Dialect::Chat, true);
+        for data in ["", "{", "[]", r#"{"choices":7,"usage":{"prompt_tokens":-1}}"#, r#"{"usage":[]}"#] {
+            assert!(take(&mut stream, data), "{data}");
+        }
+        assert_eq!(stream.reported(), None);
+        assert_eq!(stream.seen(ESTIMATE), usage(100, 0));
+    }
+}
