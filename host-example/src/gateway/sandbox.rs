@@ -244,6 +244,9 @@ fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
         .max_tables_per_component(4)
         .table_elements(TABLE_ELEMENTS)
         .total_stacks(requests)
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .async_stack_keep_resident(64 << 10)
         .max_memory_size(limits.instance_memory_bytes);
     let mut config = wasmtime::Config::new();
     config.epoch_interruption(true);
