@@ -253,6 +253,20 @@ translate!(types::BudgetWarning => BudgetWarning {
 translate!(UsageEntry => types::UsageEntry { thread_id, prompt_tokens, completion_tokens });
 translate!(ThreadOptions => types::ThreadOptions { max_tokens, parent });
 
+// What the gateway's guest is told.
+#[cfg(feature = "gateway")]
+translate!(Usage => types::Usage {
+    prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
+});
+#[cfg(feature = "gateway")]
+translate!(BudgetExhausted => types::BudgetExhausted { thread_id, used, max_tokens, requested });
+#[cfg(feature = "gateway")]
+translate!(BudgetWarning => types::BudgetWarning {
+    percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
+});
+#[cfg(feature = "gateway")]
+translate!(types::ThreadOptions => ThreadOptions { max_tokens, parent });
+
 /// Where a field is a list of records, each is translated.
 pub(crate) fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
     list.into_iter().map(Into::into).collect()
@@ -266,6 +280,13 @@ impl From<&UsageEntry> for types::UsageEntry {
 
 impl From<types::Consumed> for Consumed {
     fn from(types::Consumed { usage, crossed, repeated }: types::Consumed) -> Self {
+        Self { usage: usage.into(), crossed: each(crossed), repeated }
+    }
+}
+
+#[cfg(feature = "gateway")]
+impl From<Consumed> for types::Consumed {
+    fn from(Consumed { usage, crossed, repeated }: Consumed) -> Self {
         Self { usage: usage.into(), crossed: each(crossed), repeated }
     }
 }
