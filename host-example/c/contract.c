@@ -168,6 +168,7 @@ const struct type registry_error_type = {KIND(VARIANT), .members = registry_erro
 
 static const struct type result_of_nothing = RESULT(NULL);
 static const struct type result_of_handle = RESULT(&own_type);
+static const struct type result_of_usage = RESULT(&usage_type);
 static const struct type result_of_consumed = RESULT(&consumed_type);
 static const struct type result_of_crossed_list = RESULT(&threshold_crossed_list_type);
 
@@ -186,6 +187,7 @@ const struct signature signatures[FUNCTIONS] = {
     [SET_MAX_THREADS] = {REGISTRY, "set-max-threads", {U32}, NULL},
     [GET_BUDGET] = {REGISTRY, "get-budget", {TEXT}, &result_of_handle},
     [OPEN_THREAD] = {REGISTRY, "open-thread", {TEXT, &thread_options_type}, &result_of_handle},
+    [SET_LIMIT] = {REGISTRY, "set-limit", {TEXT, U64}, &result_of_usage},
     [CHECK_BUDGET] = {REGISTRY, "check-budget", {TEXT, U64}, &result_of_nothing},
     [RESERVE] = {REGISTRY, "reserve", {TEXT, U64}, &result_of_handle},
     [CONSUME] = {REGISTRY, "consume", {TEXT, U64, U64}, &result_of_consumed},

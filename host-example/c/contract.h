@@ -14,6 +14,7 @@ enum function {
     SET_MAX_THREADS,
     GET_BUDGET,
     OPEN_THREAD,
+    SET_LIMIT,
     CHECK_BUDGET,
     RESERVE,
     CONSUME,

@@ -51,6 +51,7 @@ static void null_is_refused(const tb_component *component, tb_registry *registry
     CHECK(tb_consume(registry, a, 5, 0, NULL, &error) == TB_INVALID_ARGUMENT);
     CHECK(total_of(registry, a) == 0);
     CHECK(tb_get_budget(registry, a, NULL, &error) == TB_INVALID_ARGUMENT);
+    CHECK(tb_set_limit(registry, a, 1, NULL, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_reserve(registry, a, 1, NULL, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_budget_held_tokens(NULL, &tokens, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_reservation_commit(NULL, 1, 1, &consumed, &error) == TB_INVALID_ARGUMENT);

@@ -386,6 +386,11 @@ tb_code make_call(struct run *run, json_t **returns, tb_error *error) {
         tb_thread_options options = options_of(run, take(run, "options"));
         struct name *handle = new_handle(run);
         GIVES_NOTHING(tb_open_thread(registry, thread_id, &options, &handle->budget, error));
+    } else if (IS("set-limit")) {
+        tb_text thread_id = take_text(run, "thread_id");
+        uint64_t limit = take_count(run, "max_tokens");
+        tb_usage usage;
+        GIVES(tb_set_limit(registry, thread_id, limit, &usage, error), usage_json(&usage));
     } else if (IS("check-budget")) {
         tb_text thread_id = take_text(run, "thread_id");
         uint64_t estimate = take_count(run, "estimated_tokens");

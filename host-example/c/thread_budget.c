@@ -430,6 +430,11 @@ tb_code tb_open_thread(tb_registry *registry, tb_text thread_id, const tb_thread
     return code;
 }
 
+tb_code tb_set_limit(tb_registry *registry, tb_text thread_id, uint64_t max_tokens, tb_usage *usage, tb_error *error) {
+    const void *in[] = {&thread_id, &max_tokens};
+    return call(registry, SET_LIMIT, in, usage, error);
+}
+
 tb_code tb_check_budget(tb_registry *registry, tb_text thread_id, uint64_t estimated_tokens, tb_error *error) {
     const void *in[] = {&thread_id, &estimated_tokens};
     return call(registry, CHECK_BUDGET, in, NULL, error);

@@ -256,6 +256,9 @@ tb_code tb_get_budget(tb_registry *registry, tb_text thread_id, tb_budget **budg
 /* `options` may be NULL, for none. */
 tb_code tb_open_thread(tb_registry *registry, tb_text thread_id, const tb_thread_options *options, tb_budget **budget,
                        tb_error *error);
+/* Another limit for a thread, which it keeps over a reset; gives its usage under it. Thresholds that are not reached
+ * under it fire when they are reached again. */
+tb_code tb_set_limit(tb_registry *registry, tb_text thread_id, uint64_t max_tokens, tb_usage *usage, tb_error *error);
 tb_code tb_check_budget(tb_registry *registry, tb_text thread_id, uint64_t estimated_tokens, tb_error *error);
 tb_code tb_reserve(tb_registry *registry, tb_text thread_id, uint64_t estimated_tokens, tb_reservation **reservation,
                    tb_error *error);

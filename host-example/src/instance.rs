@@ -32,7 +32,7 @@ pub(crate) fn engine(deadline: Option<Duration>) -> Result<Engine, LoadError> {
 }
 
 /// Advance the engine's epoch every `tick`, for as long as the engine exists.
-fn keep_time(engine: &Engine, tick: Duration) -> io::Result<()> {
+pub(crate) fn keep_time(engine: &Engine, tick: Duration) -> io::Result<()> {
     let engine = engine.weak();
     let clock = move || {
         while let Some(engine) = engine.upgrade() {

@@ -32,7 +32,8 @@ use std::thread;
 pub const DATABASE_FORMAT: &str = "thread-budget:registry@0.1.0 file 1";
 
 /// When a call returns that changed something.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// When it is on disk; calls that are made at the same time share a transaction. Others may see
     /// its effect before, but nothing is acknowledged that a crash could take back.

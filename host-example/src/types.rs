@@ -57,7 +57,7 @@ pub struct Usage {
     pub total_tokens: u64,
     /// Tokens left, 0 once the limit is reached or passed.
     pub remaining: u64,
-    /// The thread's limit, fixed when it was created.
+    /// The thread's limit: that of its creation, or of the latest `set_limit`.
     pub max_tokens: u64,
     /// How many times consumption was recorded.
     pub request_count: u64,
@@ -253,6 +253,20 @@ translate!(types::BudgetWarning => BudgetWarning {
 translate!(UsageEntry => types::UsageEntry { thread_id, prompt_tokens, completion_tokens });
 translate!(ThreadOptions => types::ThreadOptions { max_tokens, parent });
 
+// What the gateway's guest is told.
+#[cfg(feature = "gateway")]
+translate!(Usage => types::Usage {
+    prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
+});
+#[cfg(feature = "gateway")]
+translate!(BudgetExhausted => types::BudgetExhausted { thread_id, used, max_tokens, requested });
+#[cfg(feature = "gateway")]
+translate!(BudgetWarning => types::BudgetWarning {
+    percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
+});
+#[cfg(feature = "gateway")]
+translate!(types::ThreadOptions => ThreadOptions { max_tokens, parent });
+
 /// Where a field is a list of records, each is translated.
 pub(crate) fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
     list.into_iter().map(Into::into).collect()
@@ -266,6 +280,13 @@ impl From<&UsageEntry> for types::UsageEntry {
 
 impl From<types::Consumed> for Consumed {
     fn from(types::Consumed { usage, crossed, repeated }: types::Consumed) -> Self {
+        Self { usage: usage.into(), crossed: each(crossed), repeated }
+    }
+}
+
+#[cfg(feature = "gateway")]
+impl From<Consumed> for types::Consumed {
+    fn from(Consumed { usage, crossed, repeated }: Consumed) -> Self {
         Self { usage: usage.into(), crossed: each(crossed), repeated }
     }
 }

@@ -15,7 +15,7 @@ pub struct Step {
     index: u64,
 }
 
-const KINDS: u64 = 9;
+const KINDS: u64 = 10;
 const CHILD_LIMIT: u64 = 1_000;
 const ROOT_LIMIT: u64 = 100_000;
 
@@ -39,8 +39,18 @@ impl Step {
         self.index * 7_919 % 300
     }
 
+    /// The thread that only batches count on.
+    fn beside(&self) -> String {
+        format!("{}-batch", self.caller)
+    }
+
+    /// About what it will have used, sometimes less and sometimes more.
+    fn limit(&self) -> u64 {
+        self.index * (12 + self.index / KINDS % 8)
+    }
+
     fn batch(&self) -> Vec<UsageEntry> {
-        [self.child(), format!("{}-batch", self.caller), self.root()]
+        [self.child(), self.beside(), self.root()]
             .map(|thread_id| UsageEntry { thread_id, prompt_tokens: self.tokens(), completion_tokens: 1 })
             .into()
     }
@@ -71,7 +81,8 @@ impl Step {
                 let warnings = registry.take_warnings(&thread_id)?;
                 return Ok(warnings.iter().map(|warning| warning.severity.to_string()).collect());
             }
-            _ if self.index.is_multiple_of(2) => registry.reset_thread(&child)?,
+            8 => _ = registry.set_limit(&self.beside(), self.limit())?,
+            _ if (self.index / KINDS).is_multiple_of(2) => registry.reset_thread(&child)?,
             _ => _ = registry.cleanup_thread(&child)?,
         }
         Ok(Vec::new())
@@ -110,7 +121,8 @@ impl Step {
                 let warnings = registry.take_warnings(&thread_id);
                 return warnings.iter().map(|warning| returned_name(warning.severity)).collect();
             }
-            _ if self.index.is_multiple_of(2) => registry.reset_thread(&child),
+            8 => _ = registry.set_limit(&self.beside(), self.limit()).expect(POSSIBLE),
+            _ if (self.index / KINDS).is_multiple_of(2) => registry.reset_thread(&child),
             _ => _ = registry.cleanup_thread(&child),
         }
         Vec::new()

@@ -3,6 +3,7 @@
 
 mod calls;
 mod database;
+mod gateway;
 mod records;
 mod restore;
 mod source;
@@ -13,8 +14,13 @@ pub use calls::steps;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every one: each has a file in `fuzz/fuzz_targets` and a folder in `fuzz/corpus`.
-pub const TARGETS: [Target; 4] =
-    [("calls", calls), ("database", database), ("records", records), ("restore", restore)];
+pub const TARGETS: [Target; 5] = [
+    ("calls", calls),
+    ("database", database),
+    ("gateway", gateway),
+    ("records", records),
+    ("restore", restore),
+];
 
 /// Any calls: the core agrees with the naive model.
 ///
@@ -46,4 +52,13 @@ pub fn database(bytes: &[u8]) {
 /// When that is not so.
 pub fn records(bytes: &[u8]) {
     records::check(bytes);
+}
+
+/// Any request and any stream: the gateway changes a body where it should and nowhere else, and a stream
+/// stays what it is however it is cut into pieces.
+///
+/// # Panics
+/// When that is not so.
+pub fn gateway(bytes: &[u8]) {
+    gateway::check(bytes);
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 use thread_budget_host::{
-    COMPONENT, CallError, Durability, LoadError, Note, Registry, RegistryBuilder, Severity, StorageError,
-    ThreadOptions, ThreadState, Threshold, UsageEntry,
+    COMPONENT, CallError, DATABASE_FORMAT, Durability, LoadError, Note, Registry, RegistryBuilder, Severity,
+    StorageError, ThreadOptions, ThreadState, Threshold, UsageEntry,
 };
 
 fn at(path: &Path) -> RegistryBuilder {
@@ -50,6 +50,8 @@ fn fill(registry: &Registry) {
     registry.reset_thread("reset").expect("reset");
     registry.consume("cleaned up", 9, 9).expect("recorded");
     registry.cleanup_thread("cleaned up").expect("cleaned up");
+    registry.consume("limited", 700, 0).expect("recorded");
+    registry.set_limit("limited", 2_000).expect("set");
     let entries: Vec<_> = (0..100)
         .map(|n| UsageEntry {
             thread_id: format!("batch-{}", n % 30),
@@ -59,7 +61,7 @@ fn fill(registry: &Registry) {
         .collect();
     let note = Note { key: "position".into(), value: vec![1, 2, 3] };
     registry.consume_batch_noting(&entries, |_| Some(note)).expect("recorded");
-    registry.set_max_threads(35).expect("set");
+    registry.set_max_threads(36).expect("set");
 }
 
 #[test]
@@ -74,16 +76,76 @@ fn everything_but_holds_survives_a_restart() {
 
         let registry = Registry::builder().database(&path).build().expect("it opens");
         assert_eq!(all_states(&registry), before);
-        assert_eq!(before.len(), 35);
+        assert_eq!(before.len(), 36);
         assert_eq!(registry.held_tokens("child"), Ok(0));
         assert_eq!(registry.max_tokens_per_thread(), Ok(1_000));
         assert_eq!(registry.thresholds(), Ok(vec![Threshold { percent: 50, severity: Severity::Final }]));
         assert_eq!(registry.note("position"), Ok(Some(vec![1, 2, 3])));
-        assert_eq!(registry.consume("one more", 1, 1), Err(CallError::TooManyThreads { limit: 35 }));
+        assert_eq!(registry.consume("one more", 1, 1), Err(CallError::TooManyThreads { limit: 36 }));
         assert!(registry.consume_once("child", "request", 1, 1).expect("recorded").repeated);
         assert_eq!(registry.take_warnings("handle"), Ok(vec![]));
         assert_eq!(registry.take_warnings("child").map(|warnings| warnings.len()), Ok(1));
     }
+}
+
+#[test]
+fn a_limit_that_was_set_survives_a_restart() {
+    for (durability, checkpoint_after) in [
+        (Durability::Batched, 1_000_000),
+        (Durability::Batched, 1),
+        (Durability::Immediate, 1_000_000),
+        (Durability::Immediate, 1),
+    ] {
+        let (_folder, path) = folder();
+        let registry = at(&path).durability(durability).checkpoint_after(checkpoint_after).build();
+        let registry = registry.expect("it opens");
+        registry.consume("raised", 960, 0).expect("recorded");
+        assert_eq!(registry.set_limit("raised", 1_200).expect("set").remaining, 240);
+        registry.consume("lowered", 960, 0).expect("recorded");
+        assert_eq!(registry.set_limit("lowered", 10).expect("set").remaining, 0);
+        assert_eq!(registry.set_limit("created", u64::MAX).expect("set").max_tokens, u64::MAX);
+        let before = all_states(&registry);
+        drop(registry);
+
+        let registry = open(&path);
+        assert_eq!(all_states(&registry), before);
+        let percents = |thread: &ThreadState| thread.triggered_thresholds.clone();
+        assert_eq!(before.iter().map(percents).collect::<Vec<_>>(), [vec![], vec![75, 90, 95], vec![75]]);
+        assert_eq!(registry.take_warnings("raised").map(|warnings| warnings.len()), Ok(1));
+        assert_eq!(registry.consume("raised", 120, 0).expect("recorded").crossed.len(), 1, "90 % again");
+        registry.reset_thread("raised").expect("reset");
+        assert_eq!(registry.get_usage("raised").expect("no trap").expect("it exists").max_tokens, 1_200);
+    }
+}
+
+/// The numbers of calls, and the order of what they are made with, are the file's format.
+#[test]
+fn a_log_is_read_as_it_was_written() {
+    let opened = |log: &[u8]| {
+        let (folder, path) = folder();
+        let database = redb::Database::create(&path).expect("made");
+        let write = database.begin_write().expect("begun");
+        let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+        let format = DATABASE_FORMAT.as_bytes();
+        write.open_table(meta).expect("opened").insert("format", format).expect("inserted");
+        write.open_table(redb::TableDefinition::<u64, &[u8]>::new("states")).expect("opened");
+        let table = redb::TableDefinition::<u64, &[u8]>::new("log");
+        write.open_table(table).expect("opened").insert(0, log).expect("inserted");
+        write.commit().expect("committed");
+        drop(database);
+        (Registry::builder().database(&path).build().expect("it opens"), folder)
+    };
+    // Without the first byte, which says that it is a log, and without the last call, which clears all.
+    let log = include_bytes!("../fuzz/corpus/database/log-of-calls");
+    let (registry, _folder) = opened(&log[1..log.len() - 1]);
+    assert_eq!(registry.max_tokens_per_thread(), Ok(1_000));
+    assert_eq!(total(&registry, "root"), Some(905));
+    assert_eq!(total(&registry, "child"), Some(0), "it was reset");
+
+    let (registry, _folder) = opened(&include_bytes!("../fuzz/corpus/database/log-limits")[1..]);
+    let limits: Vec<_> = all_states(&registry).iter().map(|thread| thread.max_tokens).collect();
+    assert_eq!(limits, [200, u64::MAX, 0]);
+    assert_eq!(total(&registry, "a"), Some(96));
 }
 
 /// A checkpoint is made by a caller who is also the first of a batch that others are in.

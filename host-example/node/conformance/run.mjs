@@ -9,6 +9,7 @@ const REGISTRY_CALLS = {
   "set-max-threads": ["max_threads"],
   "get-budget": ["thread_id"],
   "open-thread": ["thread_id", "options"],
+  "set-limit": ["thread_id", "max_tokens"],
   "check-budget": ["thread_id", "estimated_tokens"],
   "reserve": ["thread_id", "estimated_tokens"],
   "consume": ["thread_id", "prompt_tokens", "completion_tokens"],

@@ -29,7 +29,7 @@ import type {
 
 /** What a registry starts with. */
 export interface RegistryOptions {
-  /** The limit of every thread that is not opened with one of its own; 100,000 when left out. */
+  /** The limit of every thread that is not given one of its own; 100,000 when left out. */
   maxTokensPerThread?: Tokens | undefined;
   /** Where threads are warned; 75 `warning`, 90 `critical`, 95 `final` when left out. */
   thresholds?: readonly Threshold[] | undefined;
@@ -54,7 +54,7 @@ export class Registry {
     if (maxThreads != null) this.setMaxThreads(maxThreads);
   }
 
-  /** Set the limit of threads created from now on; threads that exist keep theirs. */
+  /** Set the limit of threads created from now on; threads that exist keep theirs, see {@link setLimit}. */
   configure(maxTokensPerThread: Tokens): void {
     const limit = lowerTokens(maxTokensPerThread, "maxTokensPerThread");
     this.#instance.call(({ registry }) => registry.configure(limit));
@@ -113,6 +113,18 @@ export class Registry {
       this.#instance,
       this.#instance.call(({ registry }) => registry.openThread(id, lowered)),
     );
+  }
+
+  /**
+   * Give a thread another limit, which it keeps over a reset, and return its usage under it; the thread is
+   * created when it does not exist. Below what is used it is exhausted. Thresholds that it does not reach under
+   * the new limit fire when they are reached again, those that it newly reaches with the next use.
+   * @throws As {@link getBudget}.
+   */
+  setLimit(threadId: string, maxTokens: Tokens): Usage {
+    const id = lowerThreadId(threadId, "threadId");
+    const limit = lowerTokens(maxTokens, "maxTokens");
+    return liftUsage(this.#instance.call(({ registry }) => registry.setLimit(id, limit)));
   }
 
   /**

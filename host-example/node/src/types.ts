@@ -24,7 +24,7 @@ export interface Usage {
   requestCount: Tokens;
 }
 
-/** A threshold that a call crossed. Each is reported once per thread. */
+/** A threshold that a call crossed. Each is reported once per thread, and again when `setLimit` re-armed it. */
 export interface ThresholdCrossed {
   threadId: string;
   /** Whole percent, 1 to 100. */
@@ -78,7 +78,7 @@ export interface ThreadOptions {
 export interface ThreadState {
   threadId: string;
   parent?: string | undefined;
-  /** Whether `openThread` gave it a limit or a parent, which it keeps over a reset. */
+  /** Whether `openThread` or `setLimit` gave it a limit or a parent, which it keeps over a reset. */
   opened: boolean;
   maxTokens: Tokens;
   promptTokens: Tokens;

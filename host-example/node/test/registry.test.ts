@@ -139,6 +139,21 @@ test("sub-agents count against their parents", () => {
   }, (error) => error instanceof TooDeepError && error.max === 16);
 });
 
+test("a living thread gets another limit", () => {
+  const registry = new Registry({ maxTokensPerThread: 1_000 });
+  using budget = registry.getBudget("a");
+  registry.consume("a", 800, 0);
+  assert.equal(registry.setLimit("a", 2_000).remaining, 1_200);
+  assert.deepEqual([budget.usage().maxTokens, budget.triggeredThresholds()], [2_000, []]);
+  assert.deepEqual(registry.takeWarnings("a"), []);
+  assert.deepEqual(registry.consume("a", 700, 0).crossed.map((crossed) => crossed.thresholdPercent), [75]);
+  registry.setLimit("a", 1_000);
+  assert.equal(budget.isExhausted(), true);
+  registry.resetThread("a");
+  assert.equal(registry.getUsage("a")?.remaining, 1_000);
+  assert.equal(registry.setLimit("b", LARGEST).maxTokens, LARGEST);
+});
+
 test("a snapshot can be restored, in pages", () => {
   const registry = new Registry({ maxTokensPerThread: LARGEST });
   registry.consume("a", LARGEST, 0);
@@ -196,6 +211,7 @@ test("what is no count is refused before anything happens, and the registry goes
       () => registry.consume("a", 1, count),
       () => registry.checkBudget("a", count),
       () => registry.reserve("a", count),
+      () => registry.setLimit("a", count),
       () => registry.consumeOnce("a", "r", count, 1),
       () => registry.consumeBatch([{ threadId: "a", promptTokens: 1, completionTokens: count }]),
       () => budget.consume(count, 1),
@@ -220,6 +236,7 @@ test("what is no thread id is refused, and queries about it know no such thread"
       () => registry.getBudget(id),
       () => registry.openThread(id),
       () => registry.reserve(id, 1),
+      () => registry.setLimit(id, 1),
       () => registry.consumeOnce(id, "r", 1, 1),
     ]) {
       assert.throws(call, (error) => error instanceof RangeError && error instanceof InvalidInputError && error.code === "invalid-thread-id");

@@ -97,6 +97,20 @@ def test_trees() -> None:
     assert registry.get_all_usage() == {}
 
 
+def test_a_limit_is_changed() -> None:
+    registry = ThreadBudgetRegistry(1_000)
+    budget, crossed = registry.consume("a", 800, 0)
+    assert [item.threshold_percent for item in crossed] == [75]
+    assert registry.set_limit("a", 2_000).remaining == 1_200
+    assert (budget.max_tokens, budget.triggered_thresholds) == (2_000, [])
+    assert registry.take_warnings("a") == []
+    assert [item.threshold_percent for item in registry.consume("a", 700, 0).crossed] == [75]
+    registry.set_limit("a", 1_000)
+    assert budget.is_exhausted
+    registry.reset_thread("a")
+    assert registry.get_usage("a") == registry.set_limit("a", 1_000)
+
+
 def test_a_line_of_threads_has_an_end() -> None:
     registry = ThreadBudgetRegistry()
     registry.open_thread("0", max_tokens=1)

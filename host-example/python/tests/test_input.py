@@ -126,6 +126,7 @@ def counting(registry: ThreadBudgetRegistry) -> list[Callable[[object], object]]
         lambda count: registry.consume_once("bad", "request", 0, count),  # type: ignore[arg-type]
         lambda count: registry.check_budget("bad", count),  # type: ignore[arg-type]
         lambda count: registry.reserve("bad", count),  # type: ignore[arg-type]
+        lambda count: registry.set_limit("bad", count),  # type: ignore[arg-type]
         lambda count: registry.get_budget("a").consume(count, 0),  # type: ignore[arg-type]
         lambda count: registry.get_budget("a").can_consume(count),  # type: ignore[arg-type]
     ]
@@ -139,6 +140,7 @@ def creating(registry: ThreadBudgetRegistry) -> list[Callable[[str], object]]:
         lambda thread_id: registry.consume(thread_id, 1, 1),
         lambda thread_id: registry.consume_once(thread_id, "request", 1, 1),
         lambda thread_id: registry.reserve(thread_id, 1),
+        lambda thread_id: registry.set_limit(thread_id, 1),
     ]
 
 

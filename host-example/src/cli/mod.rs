@@ -6,6 +6,7 @@ mod ledger;
 mod replay;
 mod report;
 mod sample;
+mod serve;
 mod threads;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -36,6 +37,7 @@ Exit codes: 0 done; 1 the component or the machine failed; 2 the command line or
 
 #[derive(Subcommand)]
 enum Command {
+    Serve(Box<serve::ServeArgs>),
     Replay(ReplayArgs),
     /// Look into a database of budgets without changing it.
     ///
@@ -219,6 +221,7 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::parse();
     let cache = if cli.no_cache { Cache::Off } else { Cache::User };
     let result = match cli.command {
+        Command::Serve(args) => serve::run(&args, cache),
         Command::Replay(args) => replay::run(&args, cache),
         Command::Db(command) => db::run(&command, cache),
         Command::Inspect(args) => inspect::run(&args),

@@ -33,16 +33,18 @@ enum Growth {
     Requests,
     Batches,
     Children,
+    Limits,
     Restored,
 }
 
-const GROWTHS: [Growth; 7] = [
+const GROWTHS: [Growth; 8] = [
     Growth::Threads,
     Growth::Handles,
     Growth::Reservations,
     Growth::Requests,
     Growth::Batches,
     Growth::Children,
+    Growth::Limits,
     Growth::Restored,
 ];
 
@@ -145,6 +147,10 @@ impl Full {
                 self.open(self.threads, (self.line > 1).then(|| self.line - 2))?;
                 self.threads += 1;
             }
+            Growth::Limits => {
+                call!(instance, call_set_limit, &id, 1_000_000)?;
+                self.threads += 1;
+            }
             Growth::Restored => {
                 call!(instance, call_restore, &[largest_state(&id)])?;
                 self.threads += 1;
@@ -153,7 +159,8 @@ impl Full {
         Ok(())
     }
 
-    /// Every new thread is refused, again and again. A handle, a reservation or a request id may have room.
+    /// Every new thread is refused, again and again. A handle, a reservation, a request id or a limit of an
+    /// old one may have room.
     fn refuses_to_grow(&mut self) {
         let (old, new) = (self.ids.of(0), self.ids.of(self.threads));
         let parent = Some(self.ids.of(self.line - 1)).filter(|_| self.line < LINE);
@@ -171,6 +178,9 @@ impl Full {
             }
             let once = call!(instance, call_consume_once, &old, "new", 1, 1);
             assert!(once.is_ok() || once.err() == refused);
+            let limited = call!(instance, call_set_limit, &old, 1_000_000);
+            assert!(limited.is_ok() || limited.err() == refused);
+            assert_eq!(call!(instance, call_set_limit, &new, 1).err(), refused);
             assert_eq!(call!(instance, call_open_thread, &new, &options).err(), refused);
             assert_eq!(call!(instance, call_restore, &[state(&new)]).err(), refused);
             let entries = [UsageEntry { thread_id: new.clone(), prompt_tokens: 1, completion_tokens: 1 }];

@@ -20,8 +20,8 @@ pub struct Config {
     pub unmetered_paths: UnmeteredPaths,
     /// Whether a stream that passes its thread's budget is ended with an event that says so.
     pub cut_streams: bool,
-    /// Whether a warning is also appended to the answer that crossed the threshold, beside going into the
-    /// thread's next request.
+    /// Whether a warning goes to the end of the answer that crossed the threshold, instead of into the
+    /// thread's next request, where the answer has a place for it.
     pub in_band_warnings: bool,
     /// How often a request is sent again to the same upstream after it failed in a way that may pass.
     pub retries: u32,
@@ -92,6 +92,18 @@ pub enum Severity {
     Critical,
     /// Last chance: save state and answer now.
     Final,
+}
+
+impl Severity {
+    /// Its name, as in the configuration.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+            Self::Final => "final",
+        }
+    }
 }
 
 impl Default for Config {
@@ -203,5 +215,47 @@ impl Upstream {
         }
         let prefix = path.trim_end_matches('/');
         Some(UrlParts { tls, authority, prefix: prefix.strip_suffix("/v1").unwrap_or(prefix) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upstream_is_enough() {
+        let config = Config::from_json(r#"{"upstreams":[{"url":"https://api.openai.com"}]}"#).unwrap();
+        assert_eq!(config.thread_header, "x-thread-id");
+        assert_eq!(Config::from_json(&serde_json::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        for json in [
+            "",
+            "{}",
+            r#"{"upstreams":[]}"#,
+            r#"{"upstreams":[{"url":"api.openai.com"}]}"#,
+            r#"{"upstreams":[{"url":"https://"}]}"#,
+            r#"{"upstreams":[{"url":"https://user@host"}]}"#,
+            r#"{"upstreams":[{"url":"https://host?x"}]}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"thread_header":"x id"}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"unknown":1}"#,
+        ] {
+            assert!(Config::from_json(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let parts = |url: &str| {
+            let upstream = Upstream { url: url.into(), models: Vec::new() };
+            upstream.parts().map(|it| (it.tls, it.authority.to_owned(), it.prefix.to_owned()))
+        };
+        let expected = |tls, authority: &str, prefix: &str| Some((tls, authority.into(), prefix.into()));
+        assert_eq!(parts("https://api.openai.com/v1/"), expected(true, "api.openai.com", ""));
+        assert_eq!(parts("http://127.0.0.1:8000"), expected(false, "127.0.0.1:8000", ""));
+        assert_eq!(parts("http://[::1]:80/openai/v1"), expected(false, "[::1]:80", "/openai"));
+        assert_eq!(parts("https://host/a/"), expected(true, "host", "/a"));
     }
 }

@@ -55,7 +55,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class ThresholdCrossed:
-    """A threshold that a call crossed. Each is reported once per thread."""
+    """A threshold that a call crossed. Each is reported once per thread, and again when `set_limit` re-armed it."""
 
     thread_id: str
     """The thread whose threshold was crossed: the one that consumed, or an ancestor of it."""
@@ -118,7 +118,7 @@ class FinalBudget:
     percent_used: float
     """Percent used, not rounded; 0 when the limit is 0."""
     triggered_thresholds: list[int]
-    """Every threshold the thread crossed in its life, percent, ascending."""
+    """Every threshold the thread crossed and `set_limit` did not re-arm, percent, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class ThreadState:
     parent: str | None
     """Its parent's id, if it has one. It must exist when the state is restored."""
     opened: bool
-    """Whether `open_thread` gave it a limit or a parent, which it keeps over a reset."""
+    """Whether `open_thread` or `set_limit` gave it a limit or a parent, which it keeps over a reset."""
     max_tokens: int
     """Its limit."""
     prompt_tokens: int

@@ -65,7 +65,7 @@ class ThreadBudgetRegistry:
             self.configure(max_tokens_per_thread)
 
     def configure(self, max_tokens_per_thread: int) -> None:
-        """Set the limit of threads created from now on; threads that exist keep theirs."""
+        """Set the limit of threads created from now on; threads that exist keep theirs, see `set_limit`."""
         self._instance.call("configure", max_tokens_per_thread)
 
     @property
@@ -104,6 +104,15 @@ class ThreadBudgetRegistry:
         """
         options = ThreadOptions(max_tokens, None if parent is None else _known_id(parent))
         return self._handle(thread_id, "open-thread", _new_id(thread_id), options)
+
+    def set_limit(self, thread_id: str, max_tokens: int) -> Usage:
+        """Give a thread another limit, which it keeps over a reset, and return its usage under it.
+
+        The thread is created when it does not exist. Below what is used it is exhausted. Thresholds that it does not
+        reach under the new limit fire when they are reached again, those that it newly reaches with the next use.
+        """
+        usage: Usage = self._instance.call("set-limit", _new_id(thread_id), max_tokens)
+        return usage
 
     def check_budget(self, thread_id: str, estimated_tokens: int = 0) -> None:
         """Ask, before an LLM call, whether the thread may use so many tokens more.

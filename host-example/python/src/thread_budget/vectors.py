@@ -112,6 +112,7 @@ CALLS: dict[str, Callable[[Subject, Fields], object]] = {
     "set-max-threads": lambda to, a: to.registry.set_max_threads(**a),
     "get-budget": lambda to, a: to.keep(a, to.registry.get_budget),
     "open-thread": lambda to, a: to.keep(a.pop("options") | a, to.registry.open_thread),
+    "set-limit": lambda to, a: to.registry.set_limit(**a),
     "check-budget": lambda to, a: to.registry.check_budget(**a),
     "consume": Subject.consume,
     "consume-once": Subject.consume_once,
