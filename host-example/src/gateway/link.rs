@@ -341,3 +341,23 @@ fn push(
         Err(error) => Err(error),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::undelivered::Undelivered;
+
+    #[tokio::test]
+    async fn what_a_broken_instance_held_is_charged_if_it_may_be_spent() {
+        let registry = Registry::builder().tokens_per_thread(1_000).build().unwrap();
+        let budgets = Budgets { registry, events: Events::default(), undelivered: Undelivered::default() };
+        for (may_be_used, expected) in [(false, 0), (true, 300)] {
+            let mut table = ResourceTable::new();
+            table.push("something else").unwrap();
+            table.push(Some(budgets.reserve("t", 300).unwrap())).unwrap();
+            budgets.settle(&mut table, may_be_used).await;
+            assert_eq!(budgets.registry.held_tokens("t"), Ok(0));
+            assert_eq!(budgets.registry.get_usage("t").unwrap().unwrap().prompt_tokens, expected);
+        }
+    }
+}

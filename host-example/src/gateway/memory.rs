@@ -71,3 +71,29 @@ impl Drop for Memory {
         self.shared.0.fetch_add(self.drawn, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn what_one_has_others_lack_until_it_is_gone() {
+        let shared = Shared::new(4 * MIB);
+        let memory = || Memory::new(shared.clone(), 64 * MIB);
+        let (mut one, mut other) = (memory(), memory());
+        let mut grow = |memory: &mut Memory, from: usize, to: usize| {
+            memory.memory_growing(from * MIB, to * MIB, None).unwrap()
+        };
+        assert!(grow(&mut one, 0, 1) && grow(&mut one, 1, 5), "3 MiB beyond its own 2");
+        assert!(grow(&mut other, 0, 3), "the last of the shared");
+        assert!(!grow(&mut other, 3, 4) && other.refused);
+        assert!(grow(&mut memory(), 0, 2), "its own is its own");
+        drop(one);
+        assert!(grow(&mut other, 3, 6));
+        assert!(!grow(&mut memory(), 0, 65), "more than one may have");
+        drop(other);
+        assert_eq!(shared.0.load(Ordering::Relaxed), 4 * MIB);
+    }
+}

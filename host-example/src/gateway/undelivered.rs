@@ -64,3 +64,42 @@ impl Drop for Taken {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::Events;
+    use crate::{Registry, Severity};
+
+    fn severities(taken: &Taken) -> Vec<Severity> {
+        taken.warnings().iter().map(|warning| warning.severity).collect()
+    }
+
+    #[test]
+    fn what_did_not_arrive_is_handed_out_again_and_first() {
+        let registry = Registry::builder().tokens_per_thread(100).build().unwrap();
+        let budgets = Budgets { registry, events: Events::default(), undelivered: Undelivered::default() };
+        let take = || Taken::take(&budgets, "t".into()).unwrap();
+
+        budgets.registry.consume("t", 80, 0).unwrap();
+        let lost = take();
+        assert_eq!(severities(&lost), [Severity::Warning]);
+        assert!(take().warnings().is_empty(), "it is on its way");
+        drop(lost);
+        budgets.registry.consume("t", 12, 0).unwrap();
+        let again = take();
+        assert_eq!(severities(&again), [Severity::Warning, Severity::Critical]);
+        again.delivered();
+        assert!(take().warnings().is_empty());
+    }
+
+    #[test]
+    fn a_thread_that_started_over_has_nothing_to_hear() {
+        let registry = Registry::builder().tokens_per_thread(100).build().unwrap();
+        let budgets = Budgets { registry, events: Events::default(), undelivered: Undelivered::default() };
+        budgets.registry.consume("t", 99, 0).unwrap();
+        drop(Taken::take(&budgets, "t".into()).unwrap());
+        budgets.registry.reset_thread("t").unwrap();
+        assert!(Taken::take(&budgets, "t".into()).unwrap().warnings().is_empty());
+    }
+}

@@ -255,3 +255,42 @@ fn from_client(error: &ClientError) -> Error {
         (None, _) => Error::DestinationUnavailable,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::Empty;
+
+    #[tokio::test]
+    async fn nothing_but_the_configured_is_sent_to() {
+        let config = Config::from_toml(r#"upstreams = [{ url = "https://Example.com/openai/v1" }]"#).unwrap();
+        let upstreams = Upstreams::new(&config).unwrap();
+        let request =
+            |uri: &str| Request::post(uri).body(Empty::new().map_err(Error::from).boxed_unsync()).unwrap();
+        assert!(upstreams.allows(&request("https://example.com/openai/v1/models")));
+        for uri in ["http://example.com/", "https://example.com:8443/", "https://example.com.evil/", "/v1"] {
+            assert!(!upstreams.allows(&request(uri)), "{uri}");
+            let mut outgoing = upstreams.outgoing();
+            let sent = outgoing.send_request(request(uri), None, Box::new(async { Ok(()) }));
+            assert!(matches!(Pin::from(sent).await, Err(Error::HttpRequestDenied)));
+            assert!(!outgoing.sent);
+        }
+    }
+
+    #[test]
+    fn what_concerns_one_connection_is_not_passed_on() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("keep-alive", "5"),
+            ("authorization", "Bearer a"),
+        ] {
+            headers.append(name, value.parse().unwrap());
+        }
+        remove_hop_by_hop(&mut headers);
+        assert_eq!(headers.keys().collect::<Vec<_>>(), ["authorization"]);
+    }
+}
