@@ -117,6 +117,10 @@ impl registry::Guest for Component {
         Ok(registry::ThreadBudget::new(ThreadBudget(budget)))
     }
 
+    fn set_limit(thread_id: String, max_tokens: u64) -> Result<types::Usage, types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.set_limit(&thread_id, max_tokens)?.into()))
+    }
+
     fn take_warnings(thread_id: String) -> Vec<types::BudgetWarning> {
         let warnings = REGISTRY.with(|registry| registry.take_warnings(&thread_id));
         each(warnings)

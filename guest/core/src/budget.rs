@@ -57,7 +57,7 @@ impl Budget {
     ) -> Option<Self> {
         let budget =
             Self { max_tokens, prompt_tokens, completion_tokens, request_count, triggered, undelivered };
-        let consistent = triggered.iter().all(|percent| budget.reaches(percent))
+        let consistent = budget.reached(triggered) == triggered
             && undelivered.percents().without(triggered).is_empty();
         consistent.then_some(budget)
     }
@@ -118,6 +118,13 @@ impl Budget {
         }
     }
 
+    /// Another limit. What is not reached under it is no longer crossed, and fires when it is again.
+    pub(crate) fn set_limit(&mut self, max_tokens: u64) {
+        self.max_tokens = max_tokens;
+        self.triggered = self.reached(self.triggered);
+        self.undelivered = self.undelivered.only(self.triggered);
+    }
+
     /// Add what one request used, overshoot included.
     pub fn record(&mut self, prompt_tokens: u64, completion_tokens: u64) {
         self.prompt_tokens = self.prompt_tokens.saturating_add(prompt_tokens);
@@ -127,14 +134,7 @@ impl Budget {
 
     /// Mark and return the thresholds that are reached and were not marked before.
     pub fn cross(&mut self, thresholds: &Thresholds) -> PercentSet {
-        let mut crossed = PercentSet::EMPTY;
-        // Ascending: when one is not reached, those above it are not either.
-        for percent in thresholds.percents().without(self.triggered).iter() {
-            if !self.reaches(percent) {
-                break;
-            }
-            crossed.insert(percent);
-        }
+        let crossed = self.reached(thresholds.percents().without(self.triggered));
         if !crossed.is_empty() {
             self.triggered = self.triggered.union(crossed);
             self.undelivered = self.undelivered.and(thresholds.only(crossed));
@@ -153,6 +153,16 @@ impl Budget {
         core::mem::replace(&mut self.undelivered, Thresholds::NONE)
     }
 
+    /// Those of these percents that are reached.
+    fn reached(&self, percents: PercentSet) -> PercentSet {
+        let mut reached = PercentSet::EMPTY;
+        // Ascending: when one is not reached, those above it are not either.
+        for percent in percents.iter().take_while(|percent| self.reaches(*percent)) {
+            reached.insert(percent);
+        }
+        reached
+    }
+
     /// Exact, where the reference compares rounded percentages: 29 of 100 reaches 29 %.
     fn reaches(&self, percent: u32) -> bool {
         /// Up to this, 100 times a count is one too, and 128 bits are not needed.
@@ -169,6 +179,51 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn another_limit_leaves_crossed_what_is_reached_under_it() {
+        let percents = |set: PercentSet| set.iter().collect::<Vec<_>>();
+        for (max, still) in [
+            (0, &[][..]),
+            (1, &[75, 90, 95]),
+            (900, &[75, 90, 95]),
+            (1_000, &[75, 90]),
+            (1_001, &[75]),
+            (1_200, &[75]),
+            (1_201, &[]),
+            (u64::MAX, &[]),
+        ] {
+            for taken in [false, true] {
+                let mut budget = Budget::new(900);
+                budget.record(600, 300);
+                budget.cross(&Thresholds::DEFAULT);
+                if taken {
+                    budget.take_undelivered();
+                }
+                budget.set_limit(max);
+                assert_eq!(budget.usage(), Usage { max_tokens: max, ..budget.usage() });
+                assert_eq!((budget.total_tokens(), budget.usage().request_count), (900, 1));
+                assert_eq!(percents(budget.triggered()), still, "of {max}");
+                let undelivered = if taken { &[] } else { still };
+                assert_eq!(percents(budget.undelivered().percents()), undelivered, "of {max}");
+
+                budget.set_limit(900);
+                let again: Vec<_> = [75, 90, 95].into_iter().filter(|it| !still.contains(it)).collect();
+                assert_eq!(percents(budget.cross(&Thresholds::DEFAULT)), again, "after {max}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lower_limit_is_reached_with_the_next_crossing() {
+        let mut budget = Budget::new(1_000);
+        budget.record(800, 0);
+        assert_eq!(budget.cross(&Thresholds::DEFAULT).len(), 1);
+        budget.set_limit(850);
+        assert_eq!((budget.triggered().len(), budget.undelivered().percents().len()), (1, 1));
+        assert_eq!(budget.cross(&Thresholds::DEFAULT).iter().collect::<Vec<_>>(), [90]);
+    }
 
     #[test]
     fn large_counts_are_compared_as_exactly_as_small_ones() {

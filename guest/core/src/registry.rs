@@ -99,6 +99,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::InvalidThreadId`], [`RegistryError::TooManyThreads`] and
     /// [`RegistryError::OutOfMemory`], also for a thread that exists: a handle takes memory.
+    #[inline(never)] // Shared by calls, to save bytes; `get_or_create` is in those that are made most.
     pub fn get_budget(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
         self.room_to_grow()?;
         self.get_or_create(thread_id)
@@ -136,6 +137,15 @@ impl Registry {
         self.create(thread_id, budget, opened, parent.as_ref())
     }
 
+    /// Give the thread another limit, which it keeps over a reset; creates it when it does not exist.
+    /// Thresholds that are not reached under it fire when they are again. Returns the usage under it.
+    ///
+    /// # Errors
+    /// As [`Registry::get_budget`].
+    pub fn set_limit(&mut self, thread_id: &str, max_tokens: u64) -> Result<Usage, RegistryError> {
+        Ok(self.get_budget(thread_id)?.set_limit(max_tokens))
+    }
+
     /// Whether the thread may use `estimated_tokens` more, beside what is held; creates it when it
     /// does not exist.
     ///
@@ -151,8 +161,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::check_budget`]; [`RegistryError::OutOfMemory`] also for a thread that exists.
     pub fn reserve(&mut self, thread_id: &str, estimated_tokens: u64) -> Result<Reservation, RegistryError> {
-        self.room_to_grow()?;
-        let thread = self.get_or_create(thread_id)?;
+        let thread = self.get_budget(thread_id)?;
         thread.check(estimated_tokens)?;
         Ok(Reservation::new(thread, estimated_tokens))
     }
@@ -194,8 +203,7 @@ impl Registry {
         {
             return Ok(Consumed { usage: thread.usage(), crossed: Vec::new(), repeated: true });
         }
-        self.room_to_grow()?;
-        let thread = self.get_or_create(thread_id)?;
+        let thread = self.get_budget(thread_id)?;
         thread.requests_mut().push(request_id);
         Ok(thread.consume(prompt_tokens, completion_tokens, &self.thresholds))
     }

@@ -17,7 +17,7 @@ pub struct ThreadState {
     pub thread_id: String,
     /// The parent's id, if it has one.
     pub parent: Option<String>,
-    /// Whether it keeps its limit and parent over a reset, as a thread does that was opened with either.
+    /// Whether it keeps its limit and parent over a reset, as a thread does that was given either.
     pub opened: bool,
     /// The limit in tokens.
     pub max_tokens: u64,

@@ -179,6 +179,15 @@ impl ThreadBudget {
         })
     }
 
+    /// Another limit, which it keeps over a reset.
+    pub(crate) fn set_limit(&self, max_tokens: u64) -> Usage {
+        let mut budget = self.budget();
+        budget.set_limit(max_tokens);
+        self.0.budget.set(budget);
+        self.set_opened();
+        budget.usage()
+    }
+
     pub(crate) fn take_warnings(&self) -> Vec<BudgetWarning> {
         let mut budget = self.budget();
         let undelivered = budget.take_undelivered();
