@@ -58,6 +58,10 @@ pub(crate) enum Operation {
         thread_id: String,
     },
     Clear,
+    SetLimit {
+        thread_id: String,
+        max_tokens: u64,
+    },
 }
 
 impl Operation {
@@ -154,6 +158,11 @@ impl Operation {
                 instance.call(|registry, store| registry.call_cleanup_thread(store, thread_id)).map(drop)
             }
             Self::Clear => instance.call(|registry, store| registry.call_clear(store)),
+            Self::SetLimit { thread_id, max_tokens } => {
+                let result = instance
+                    .call(|registry, store| registry.call_set_limit(store, thread_id, *max_tokens))?;
+                from_contract(result, thread_id).map(drop)
+            }
         }
     }
 }

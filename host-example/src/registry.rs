@@ -79,7 +79,8 @@ impl Registry {
         Ok(Self { inner: Arc::new(Inner { blueprint, shards: Shards::new(made), journal, meter }) })
     }
 
-    /// Set the limit, in tokens, of threads created from now on; threads that exist keep theirs.
+    /// Set the limit, in tokens, of threads created from now on; threads that exist keep theirs, see
+    /// [`Registry::set_limit`].
     ///
     /// # Errors
     /// Only those of every method, see [`Registry`].
@@ -214,6 +215,28 @@ impl Registry {
             (!existed).then(|| Operation::OpenThread { thread_id: thread_id.into(), max_tokens, parent });
         self.record(locked, opened)?;
         Ok(budget)
+    }
+
+    /// Give a thread another limit, in tokens, which it keeps over a reset, and return its usage under it;
+    /// the thread is created when it does not exist. What it has used and holds, its parent and its
+    /// children stay, and handles on it see the limit.
+    ///
+    /// A limit below what is used exhausts the thread. Thresholds that are not reached under the new one
+    /// fire, and their warnings can be taken, when they are reached again; those that it newly reaches
+    /// fire with the next consumption.
+    ///
+    /// # Errors
+    /// As [`Registry::get_budget`].
+    pub fn set_limit(&self, thread_id: &str, max_tokens: u64) -> Result<Usage, CallError> {
+        self.inner.meter.call("set-limit", || {
+            check_id(thread_id)?;
+            let mut locked = self.lock_for(thread_id)?;
+            let result =
+                locked.call(|registry, store| registry.call_set_limit(store, thread_id, max_tokens))?;
+            let usage = from_contract(result, thread_id)?.into();
+            self.record(locked, Some(Operation::SetLimit { thread_id: thread_id.into(), max_tokens }))?;
+            Ok(usage)
+        })
     }
 
     /// Ask, before an LLM call, whether the thread may use `estimated_tokens` more, beside what is

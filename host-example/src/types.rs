@@ -57,7 +57,7 @@ pub struct Usage {
     pub total_tokens: u64,
     /// Tokens left, 0 once the limit is reached or passed.
     pub remaining: u64,
-    /// The thread's limit, fixed when it was created.
+    /// The thread's limit: that of its creation, or of the latest `set_limit`.
     pub max_tokens: u64,
     /// How many times consumption was recorded.
     pub request_count: u64,

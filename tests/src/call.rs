@@ -56,6 +56,10 @@ pub enum Call {
         options: ThreadOptions,
         r#as: String,
     },
+    SetLimit {
+        thread_id: String,
+        max_tokens: u64,
+    },
     TakeWarnings {
         thread_id: String,
     },

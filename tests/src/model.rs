@@ -183,6 +183,12 @@ impl Subject for Model {
                 self.handles.insert(r#as.clone(), number);
                 Ok(Value::Null)
             }
+            Call::SetLimit { thread_id, max_tokens } => {
+                let number = self.get_or_create(thread_id)?;
+                let budget = self.forest.budget_mut(number);
+                budget.set_limit(*max_tokens);
+                Ok(budget.usage())
+            }
             Call::CheckBudget { thread_id, estimated_tokens } => {
                 let number = self.get_or_create(thread_id)?;
                 self.check(number, *estimated_tokens)?;

@@ -49,7 +49,8 @@ fn next(source: &mut Source<'_>, steps: &mut Vec<Step>) {
         23..=24 => Call::ReservationDrop { on: reservation(s) },
         25 => Call::ReservationTokens { on: reservation(s) },
         26 => Call::ReservationChargedThread { on: reservation(s) },
-        27..=31 => open(s),
+        27..=29 => open(s),
+        30..=31 => Call::SetLimit { thread_id: s.thread_id(), max_tokens: s.limit() },
         // A line of threads, one below the other.
         32 => {
             for n in 1..=s.below(18) {

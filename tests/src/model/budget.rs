@@ -93,6 +93,16 @@ impl Budget {
             && u128::from(self.total()) * 100 >= u128::from(percent) * u128::from(self.max_tokens)
     }
 
+    pub(super) fn set_limit(&mut self, max_tokens: u64) {
+        self.max_tokens = max_tokens;
+        self.opened = true;
+        let not_reached: Vec<_> = (1..=100).filter(|percent| !self.reaches(*percent)).collect();
+        for percent in not_reached {
+            self.triggered.remove(&percent);
+            self.undelivered.remove(&percent);
+        }
+    }
+
     /// Report the thresholds that are reached and were not before.
     pub(super) fn cross(&mut self, thresholds: &BTreeMap<u32, Severity>) -> Vec<ThresholdCrossed> {
         let mut crossed = Vec::new();

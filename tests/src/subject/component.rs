@@ -73,6 +73,9 @@ impl Subject for Component {
                     Value::Null
                 })
             }
+            Call::SetLimit { thread_id, max_tokens } => {
+                registry.set_limit(thread_id, *max_tokens).map(returned)
+            }
             Call::TakeWarnings { thread_id } => registry.take_warnings(thread_id).map(returned),
             Call::HeldTokens { thread_id } => registry.held_tokens(thread_id).map(returned),
             Call::HasBudget { thread_id } => registry.has_budget(thread_id).map(returned),

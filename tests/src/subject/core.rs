@@ -68,6 +68,9 @@ impl Subject for Core {
                     Value::Null
                 })
             }
+            Call::SetLimit { thread_id, max_tokens } => {
+                registry.set_limit(thread_id, *max_tokens).map(returned)
+            }
             Call::TakeWarnings { thread_id } => Ok(returned(registry.take_warnings(thread_id))),
             Call::HeldTokens { thread_id } => Ok(returned(registry.held_tokens(thread_id))),
             Call::HasBudget { thread_id } => Ok(returned(registry.has_budget(thread_id))),
