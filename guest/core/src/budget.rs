@@ -57,8 +57,8 @@ impl Budget {
     ) -> Option<Self> {
         let budget =
             Self { max_tokens, prompt_tokens, completion_tokens, request_count, triggered, undelivered };
-        let consistent = budget.reached(triggered) == triggered
-            && undelivered.percents().without(triggered).is_empty();
+        let consistent =
+            budget.reached(triggered) == triggered && undelivered.percents().without(triggered).is_empty();
         consistent.then_some(budget)
     }
 
