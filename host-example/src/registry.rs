@@ -140,6 +140,26 @@ impl Registry {
         })
     }
 
+    /// A live handle on the thread's budget, if it exists.
+    ///
+    /// # Errors
+    /// [`CallError::OutOfMemory`], and those of every method, see [`Registry`].
+    pub fn find_budget(&self, thread_id: &str) -> Result<Option<ThreadBudget>, CallError> {
+        self.inner.meter.call("find-budget", || {
+            if check_id(thread_id).is_err() {
+                return Ok(None);
+            }
+            let mut locked = self.lock_for(thread_id)?;
+            let (number, generation) = (locked.number, locked.shard.generation);
+            if !locked.call(|registry, store| registry.call_has_budget(store, thread_id))? {
+                return Ok(None);
+            }
+            let result = locked.call(|registry, store| registry.call_get_budget(store, thread_id))?;
+            let handle = from_contract(result, thread_id)?;
+            Ok(Some(ThreadBudget::new(self.clone(), number, generation, thread_id, handle)))
+        })
+    }
+
     /// Create a thread with a limit of its own, or below a parent, or both. A thread that exists is
     /// returned as it is when it has the limit and the parent asked for.
     ///
@@ -558,8 +578,20 @@ impl Registry {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub fn snapshot(&self, limit: u32) -> impl Iterator<Item = Result<Vec<ThreadState>, CallError>> {
-        let mut number = 0;
-        let mut after: Option<String> = None;
+        self.snapshot_after(None, limit)
+    }
+
+    /// The same, from the thread after that one on. When it is gone some threads may come again.
+    ///
+    /// # Errors
+    /// Only those of every method, see [`Registry`].
+    pub fn snapshot_after(
+        &self,
+        after: Option<&str>,
+        limit: u32,
+    ) -> impl Iterator<Item = Result<Vec<ThreadState>, CallError>> {
+        let mut number = after.map_or(0, |thread_id| self.inner.shards.number_for(thread_id));
+        let mut after = after.map(String::from);
         std::iter::from_fn(move || {
             while number < self.inner.shards.len() {
                 let page = self.lock(number).and_then(|mut locked| {
@@ -605,6 +637,16 @@ impl Registry {
     #[must_use]
     pub fn instance_of(&self, thread_id: &str) -> usize {
         self.inner.shards.number_for(thread_id)
+    }
+
+    /// Whether every instance answers.
+    ///
+    /// # Errors
+    /// Those of the first that does not, see [`Registry`].
+    pub fn answers(&self) -> Result<(), CallError> {
+        (0..self.inner.shards.len()).try_for_each(|number| {
+            self.lock(number)?.call(|registry, store| registry.call_max_tokens_per_thread(store)).map(drop)
+        })
     }
 
     /// How many threads may exist, in a registry with a database; none without one. 4,294,967,295 is no

@@ -20,7 +20,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod admin;
+pub mod admin;
 mod config;
 mod events;
 mod link;
@@ -32,12 +32,12 @@ mod sandbox;
 mod undelivered;
 mod upstream;
 
+pub use admin::{Admin, AdminError};
 pub use config::{AdminConfig, Config, ConfigError, Limits, RouterConfig, Tls, UnmeteredPaths, Upstream};
 pub use events::{Event, Events};
 
 use crate::cache::Cache;
 use crate::registry::Registry;
-use admin::Admin;
 use link::Budgets;
 use listener::Server;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -165,8 +165,7 @@ impl Gateway {
         let admin_listener = listen(config.admin.listen).await?;
         let address = listener.local_addr().unwrap_or(config.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(config.admin.listen);
-        let admin =
-            admin::router(Admin { registry, events: events.clone(), token: config.admin.token, metrics });
+        let admin = Admin { registry, events: events.clone(), token: config.admin.token, metrics };
         Ok(Running {
             address,
             admin_address,
@@ -178,7 +177,7 @@ impl Gateway {
             timeout: Duration::from_millis(config.shutdown_timeout_ms),
             agents: tokio::spawn(server.serve(listener, config.limits.max_connections, stopped)),
             operators: tokio::spawn(async move {
-                if let Err(error) = axum::serve(admin_listener, admin).await {
+                if let Err(error) = admin.serve(admin_listener).await {
                     tracing::error!(%error, "the operators' side has ended");
                 }
             }),

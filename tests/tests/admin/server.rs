@@ -1,0 +1,57 @@
+//! An admin side to ask.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use thread_budget_host::gateway::{Admin, Event, Events};
+use thread_budget_host::{CallError, Registry};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+
+/// Stops when it is dropped.
+pub(crate) struct Server {
+    pub(crate) registry: Registry,
+    pub(crate) events: Events,
+    pub(crate) address: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Server {
+    /// With 1,000 tokens a thread.
+    pub(crate) fn start(token: Option<&str>) -> Self {
+        let registry = Registry::builder().tokens_per_thread(1_000).build().expect("the component loads");
+        let events = Events::default();
+        let runtime = Runtime::new().expect("there are threads to be had");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("there is a port");
+        let address = listener.local_addr().expect("it is bound");
+        let admin = Admin {
+            registry: registry.clone(),
+            events: events.clone(),
+            token: token.map(String::from),
+            metrics: None,
+        };
+        runtime.spawn(admin.serve(listener));
+        Self { registry, events, address, _runtime: runtime }
+    }
+
+    /// Consume as the gateway does: say so, and what was crossed.
+    pub(crate) fn consume(&self, thread_id: &str, tokens: u64) {
+        let consumed = self.registry.consume(thread_id, tokens, 0).expect("it is recorded");
+        for crossed in &consumed.crossed {
+            let warning = self.registry.budget_warning(crossed).expect("it is worded");
+            self.events.announce(|| Event::Crossed { thread_id: crossed.thread_id.as_str().into(), warning });
+        }
+        self.changed(thread_id);
+    }
+
+    /// Check as the gateway does, and say that it was refused.
+    pub(crate) fn refuse(&self, thread_id: &str, tokens: u64) {
+        let Err(CallError::Refused(exhausted)) = self.registry.check_budget(thread_id, tokens) else {
+            panic!("{tokens} fit into {thread_id}");
+        };
+        self.events.announce(|| Event::Refused { thread_id: thread_id.into(), exhausted });
+    }
+
+    pub(crate) fn changed(&self, thread_id: &str) {
+        self.events.announce(|| Event::Changed { thread_id: Arc::from(thread_id) });
+    }
+}
