@@ -1,0 +1,190 @@
+"""The cases of the package `anthropic`, which nothing but its base URL tells that there is a gateway."""
+
+from typing import Any
+
+import anthropic
+from anthropic import Anthropic, DefaultHttpxClient
+from cases import ARGUMENTS, LIMIT, WEATHER, World, case, equal, incremental, run, warnings_in
+
+TOOL: Any = {"name": "weather", "input_schema": WEATHER}
+
+
+def client_of(world: World, thread: str) -> Anthropic:
+    """A client as anybody would make one; its HTTP client notes what is sent."""
+    hooks = {"request": [lambda request: world.sent.append(request.url.path)]}
+    return Anthropic(
+        base_url=world.base_url,
+        api_key="sk-stub",
+        default_headers=world.thread(thread),
+        http_client=DefaultHttpxClient(event_hooks=hooks),
+    )
+
+
+def say(text: str) -> Any:
+    """A conversation of one message."""
+    return [{"role": "user", "content": text}]
+
+
+def error_of(error: anthropic.APIStatusError) -> Any:
+    """What its body says."""
+    assert isinstance(error.body, dict), error.body
+    equal(error.body["type"], "error", "type")
+    return error.body["error"]
+
+
+def system_texts(body: Any) -> list[str]:
+    """The texts of a request's system prompt."""
+    system = body.get("system", [])
+    return [system] if isinstance(system, str) else [block["text"] for block in system]
+
+
+@case("messages")
+def messages(world: World) -> None:
+    client = client_of(world, "messages")
+    raw = client.messages.with_raw_response.create(model="stub", max_tokens=50, messages=say("Hello"))
+    message = raw.parse()
+    equal(message.usage.input_tokens, world.stub.billed()["prompt_tokens"], "input tokens")
+    equal(message.usage.output_tokens, 16, "output tokens")
+    equal(message.stop_reason, "end_turn", "stop reason")
+    assert message.content[0].type == "text" and message.content[0].text.startswith("tokens flow")
+    [request] = world.stub.requests()
+    equal(request["headers"]["authorization"], "Bearer sk-stub", "authorization")
+    equal(request["body"], {"model": "stub", "max_tokens": 50, "messages": say("Hello")}, "body")
+    if world.through_gateway:
+        total = message.usage.input_tokens + message.usage.output_tokens
+        equal(raw.headers["x-ratelimit-limit-tokens"], str(LIMIT), "limit")
+        equal(raw.headers["x-ratelimit-remaining-tokens"], str(LIMIT - total), "remaining")
+        equal(float(raw.headers["x-budget-used-percent"]), round(total / LIMIT * 100, 1), "percent")
+
+
+@case("messages with a cache")
+def messages_cached(world: World) -> None:
+    client = client_of(world, "messages-cache")
+    system: Any = [{"type": "text", "text": "x" * 400, "cache_control": {"type": "ephemeral"}}]
+    raw = client.messages.with_raw_response.create(model="stub", max_tokens=50, system=system, messages=say("Hi"))
+    usage = raw.parse().usage
+    assert usage.cache_creation_input_tokens and usage.cache_read_input_tokens
+    prompt = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens
+    equal(prompt, world.stub.billed()["prompt_tokens"], "prompt tokens")
+    if world.through_gateway:
+        equal(raw.headers["x-ratelimit-remaining-tokens"], str(LIMIT - prompt - 16), "remaining")
+
+
+@case("messages stream")
+def messages_stream(world: World) -> None:
+    client = client_of(world, "messages-stream")
+    stream = client.messages.create(model="stub-slow-20ms", max_tokens=50, messages=say("Hello"), stream=True)
+    events: list[Any] = []
+    incremental(events.append(event) for event in stream)
+    equal((events[0].type, events[-1].type), ("message_start", "message_stop"), "first and last event")
+    equal(events[-2].usage.output_tokens, 16, "output tokens")
+    with client.messages.stream(model="stub", max_tokens=50, messages=say("Hello")) as helper:
+        equal(len(helper.get_final_text().split()), 16, "words by the helper")
+
+
+@case("messages tools")
+def messages_tools(world: World) -> None:
+    client = client_of(world, "messages-tools")
+    conversation = say("Weather?")
+    first = client.messages.create(model="stub-tool", max_tokens=50, messages=conversation, tools=[TOOL])
+    call = first.content[0]
+    assert call.type == "tool_use"
+    equal(call.input, ARGUMENTS, "arguments")
+    conversation += [
+        {"role": "assistant", "content": first.content},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "rain"}]},
+    ]
+    second = client.messages.create(model="stub-tool", max_tokens=50, messages=conversation, tools=[TOOL])
+    equal(second.stop_reason, "end_turn", "stop reason")
+    with client.messages.stream(
+        model="stub-tool", max_tokens=50, messages=say("Weather?"), tools=[TOOL]
+    ) as helper:
+        streamed = helper.get_final_message().content[0]
+    assert streamed.type == "tool_use"
+    equal(streamed.input, ARGUMENTS, "streamed arguments")
+
+
+@case("messages refusal", needs_gateway=True)
+def messages_refusal(world: World) -> None:
+    client = client_of(world, "messages-refusal")
+    for stream in (False, True):
+        world.sent.clear()
+        try:
+            client.messages.create(model="stub", max_tokens=LIMIT, messages=say("Hello"), stream=stream)
+        except anthropic.RateLimitError as error:
+            equal(error.status_code, 429, "status")
+            equal(error_of(error)["type"], "budget_exhausted", "type")
+        else:
+            raise AssertionError("not refused")
+        equal(world.sent, ["/v1/messages"], "sent")
+    equal(world.stub.requests(), [], "the stub's requests")
+
+
+@case("messages warning", needs_gateway=True)
+def messages_warning(world: World) -> None:
+    client = client_of(world, "messages-warning")
+    for words in (790, 1, 1):
+        client.messages.create(model=f"stub-words-{words}", max_tokens=words, messages=say("Hello"), system="Be brief.")
+    before, warned, after = world.stub.bodies()
+    equal(system_texts(before), ["Be brief."], "before the warning")
+    equal(system_texts(after), ["Be brief."], "after the warning")
+    text = "\n".join(system_texts(warned))
+    assert text.startswith("Be brief."), text
+    equal(text.count("token budget is used"), 1, "warnings")
+    equal(warned["messages"], say("Hello"), "what was said")
+
+
+@case("messages warning and tools", needs_gateway=True)
+def messages_warning_tools(world: World) -> None:
+    client = client_of(world, "messages-warning-tools")
+    first = client.messages.create(
+        model="stub-tool", max_tokens=50, messages=say("Weather? " + "x" * 3_100), tools=[TOOL]
+    )
+    call = first.content[0]
+    assert call.type == "tool_use"
+    conversation: Any = [
+        *say("Weather?"),
+        {"role": "assistant", "content": [{"type": "tool_use", "id": call.id, "name": "weather", "input": call.input}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "rain"}]},
+    ]
+    client.messages.create(model="stub-tool", max_tokens=16, messages=conversation, tools=[TOOL])
+    _, warned = world.stub.bodies()
+    equal(len(warnings_in(system_texts(warned))), 1, "warnings")
+    equal(warned["messages"], conversation, "what was said")
+
+
+@case("messages stream that passes the budget", needs_gateway=True)
+def messages_cut(world: World) -> None:
+    client = client_of(world, "messages-cut")
+    stream = client.messages.create(model="stub-endless", max_tokens=500, messages=say("Go on"), stream=True)
+    try:
+        for _ in stream:
+            pass
+    except anthropic.APIError as error:
+        assert isinstance(error, anthropic.APIStatusError), type(error)
+        equal(error_of(error)["type"], "budget_exhausted", "type")
+    else:
+        raise AssertionError("it ended as if it were whole")
+
+
+@case("provider's errors")
+def provider_errors(world: World) -> None:
+    client = client_of(world, "errors")
+    try:
+        client.messages.create(model="stub-error-400", max_tokens=50, messages=say("Hello"))
+    except anthropic.BadRequestError as error:
+        equal(error_of(error)["type"], "invalid_request_error", "type")
+    else:
+        raise AssertionError("no error")
+    equal(world.sent, ["/v1/messages"], "sent")
+
+
+@case("provider fails twice")
+def provider_fails_twice(world: World) -> None:
+    client = client_of(world, "fail-twice")
+    client.messages.create(model="stub-fail-twice", max_tokens=50, messages=say("Hello"))
+    equal(len(world.stub.requests()), 3, "the stub's requests")
+    equal(len(world.sent), 1 if world.through_gateway else 3, "the client's requests")
+
+
+run(f"anthropic {anthropic.__version__}, Python")

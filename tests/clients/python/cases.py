@@ -1,0 +1,121 @@
+"""What the cases of every client share: the stub's side, and how they are run."""
+
+import json
+import sys
+import time
+import traceback
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+LIMIT = 1_000
+"""Tokens of a thread, as the gateway is started."""
+
+WEATHER = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}, "unit": {"type": "string"}},
+    "required": ["city", "unit"],
+}
+"""The arguments of the tool of the cases."""
+
+ARGUMENTS = {"city": "Oslo", "unit": "celsius"}
+"""With which the stub calls the tool."""
+
+
+@dataclass
+class Stub:
+    """The stand-in for the provider, asked directly what it got."""
+
+    url: str
+
+    def _call(self, method: str, path: str) -> Any:
+        request = urllib.request.Request(f"{self.url}/stub/{path}", method=method)
+        with urllib.request.urlopen(request) as response:
+            return json.load(response)
+
+    def clear(self) -> None:
+        """Forget what it got."""
+        self._call("DELETE", "requests")
+
+    def requests(self) -> list[dict[str, Any]]:
+        """The requests since then, in order."""
+        requests: list[dict[str, Any]] = self._call("GET", "requests")
+        return requests
+
+    def bodies(self) -> list[Any]:
+        """Their bodies."""
+        return [request["body"] for request in self.requests()]
+
+    def billed(self) -> dict[str, int]:
+        """What it billed since then."""
+        billed: dict[str, int] = self._call("GET", "stats")["billed"]
+        return billed
+
+
+@dataclass
+class World:
+    """Where a case runs."""
+
+    stub: Stub
+    base_url: str
+    through_gateway: bool
+    sent: list[str] = field(default_factory=list)
+    """The paths of the requests that the client has sent, retries included."""
+
+    def thread(self, name: str) -> dict[str, str]:
+        """The header that names a thread, one for each run."""
+        return {"x-thread-id": f"{name}-{time.time_ns()}"}
+
+
+Case = Callable[[World], None]
+_CASES: list[tuple[str, Case, bool]] = []
+
+
+def case(name: str, *, needs_gateway: bool = False) -> Callable[[Case], Case]:
+    """Register a case."""
+
+    def register(run: Case) -> Case:
+        _CASES.append((name, run, needs_gateway))
+        return run
+
+    return register
+
+
+def equal(got: object, expected: object, what: str = "") -> None:
+    """Fail unless both are equal."""
+    assert got == expected, f"{what} expected {expected!r}, got {got!r}"
+
+
+def incremental(arrivals: Iterable[object]) -> None:
+    """Read a stream whose events are 20 ms apart; fail unless they arrive while it runs."""
+    started = time.monotonic()
+    times = [time.monotonic() - started for _ in arrivals]
+    assert len(times) >= 16, f"{len(times)} events"
+    apart = times[-1] - times[0]
+    assert apart >= 0.2, f"all arrived within {apart:.3f} s"
+
+
+def warnings_in(texts: Iterable[object]) -> list[str]:
+    """The budget warnings among texts."""
+    return [text for text in texts if isinstance(text, str) and "token budget is used" in text]
+
+
+def run(client: str) -> None:
+    """Run every case; the arguments are the stub's URL and perhaps the gateway's."""
+    stub, *gateway = sys.argv[1:]
+    for name, run_case, needs_gateway in _CASES:
+        world = World(Stub(stub), (gateway or [stub])[0], bool(gateway))
+        line = {"client": client, "case": name, "outcome": "passed"}
+        if needs_gateway and not gateway:
+            line |= {"outcome": "skipped", "detail": "it is about the gateway"}
+        else:
+            world.stub.clear()
+            try:
+                run_case(world)
+            except Exception as error:  # noqa: BLE001
+                where = traceback.extract_tb(error.__traceback__)
+                lines = [frame.lineno for frame in where if frame.filename.endswith("_cases.py")]
+                detail = f"line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}"
+                line |= {"outcome": "failed", "detail": detail}
+        print(json.dumps(line), flush=True)

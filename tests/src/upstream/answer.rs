@@ -1,0 +1,171 @@
+//! What is asked and answered, in no provider's form.
+
+use serde_json::Value;
+
+/// When every answer was made, in seconds since 1970.
+pub(super) const CREATED: u64 = 1_795_000_000;
+
+/// What a request asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) model: String,
+    pub(super) stream: bool,
+    /// Whether a stream of chat completions is to tell its usage.
+    pub(super) include_usage: bool,
+    /// The most that the answer may have.
+    pub(super) max_tokens: Option<u64>,
+    /// The end user.
+    pub(super) user: Option<String>,
+    /// The first tool that may be called.
+    pub(super) tool: Option<String>,
+    /// Whether what is to be answered is a tool's result.
+    pub(super) tool_has_answered: bool,
+    /// How many answers the model has given before.
+    pub(super) steps: usize,
+    /// What the model reads, in tokens.
+    pub(super) prompt_tokens: u64,
+    /// How many of those are put into the cache, and how many come from there.
+    pub(super) cache: (u64, u64),
+    /// Whether the model reads that its token budget runs low.
+    pub(super) budget_runs_low: bool,
+}
+
+impl Asked {
+    /// A plain request of which the model reads these fields.
+    pub(super) fn reading(body: &Value, fields: &[&str]) -> Self {
+        let mut characters = 0;
+        let mut budget_runs_low = false;
+        for field in fields {
+            for_each_string(&body[field], &mut |text| {
+                characters += text.chars().count() as u64;
+                budget_runs_low |=
+                    text.contains("Consider wrapping up") || text.contains("next request may fail");
+            });
+        }
+        Self {
+            model: body["model"].as_str().unwrap_or_default().into(),
+            stream: body["stream"] == true,
+            include_usage: body["stream_options"]["include_usage"] == true,
+            max_tokens: None,
+            user: body["user"].as_str().map(Into::into),
+            tool: None,
+            tool_has_answered: false,
+            steps: 0,
+            prompt_tokens: characters.div_ceil(4).max(1),
+            cache: (0, 0),
+            budget_runs_low,
+        }
+    }
+}
+
+fn for_each_string(value: &Value, visit: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => visit(text),
+        Value::Array(values) => values.iter().for_each(|value| for_each_string(value, visit)),
+        Value::Object(fields) => fields.values().for_each(|value| for_each_string(value, visit)),
+        _ => {}
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) asked: Asked,
+    said: Said,
+    /// None when it never ends.
+    pub(super) completion_tokens: Option<u64>,
+    pub(super) finish: Finish,
+    pub(super) tells_usage: bool,
+}
+
+#[derive(Debug)]
+enum Said {
+    /// Words that are the same every time.
+    Words,
+    Text(String),
+    /// A call of the tool with these arguments.
+    Call {
+        tool: String,
+        arguments: &'static str,
+    },
+}
+
+/// Why an answer is at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finish {
+    Stop,
+    Length,
+    Tool,
+}
+
+impl Answer {
+    /// So many words.
+    pub(super) fn new(asked: Asked, words: u64) -> Self {
+        let finish =
+            if asked.max_tokens.is_some_and(|limit| words >= limit) { Finish::Length } else { Finish::Stop };
+        Self { asked, said: Said::Words, completion_tokens: Some(words), finish, tells_usage: true }
+    }
+
+    /// Call the tool instead, when there is one and it has not been called just now.
+    pub(super) fn call_tool(&mut self) {
+        if let Some(tool) = self.asked.tool.clone().filter(|_| !self.asked.tool_has_answered) {
+            self.say(Said::Call { tool, arguments: r#"{"city": "Oslo", "unit": "celsius"}"# });
+            self.finish = Finish::Tool;
+        }
+    }
+
+    /// Say what an agent's model would instead.
+    pub(super) fn speak_as_agent(&mut self) {
+        let step = self.asked.steps + 1;
+        let text = if self.asked.budget_runs_low {
+            format!("Summary: {} parts are read, the rest is for whoever goes on from here. FINISH", step - 1)
+        } else {
+            let words: String = self.pieces().take(40).collect();
+            format!("Part {step} is about {words}. CONTINUE")
+        };
+        self.say(Said::Text(text));
+    }
+
+    /// Go on for ever.
+    pub(super) fn never_end(&mut self) {
+        self.completion_tokens = None;
+    }
+
+    /// Within what is allowed.
+    fn say(&mut self, said: Said) {
+        self.said = said;
+        self.completion_tokens = None;
+        let pieces = self.pieces().count() as u64;
+        let limit = self.asked.max_tokens.unwrap_or(u64::MAX);
+        self.finish = if pieces < limit { Finish::Stop } else { Finish::Length };
+        self.completion_tokens = Some(pieces.min(limit));
+    }
+
+    /// Its tokens: words, with the space after them, of its text or of the arguments of its call.
+    pub(super) fn pieces(&self) -> Box<dyn Iterator<Item = &str> + Send + '_> {
+        let words: Box<dyn Iterator<Item = &str> + Send> = match &self.said {
+            Said::Words => {
+                Box::new("tokens flow where budgets let them go on, ".split_inclusive(' ').cycle())
+            }
+            Said::Text(text) => Box::new(text.split_inclusive(' ')),
+            Said::Call { arguments, .. } => Box::new(arguments.split_inclusive(' ')),
+        };
+        match self.completion_tokens {
+            Some(tokens) => Box::new(words.take(usize::try_from(tokens).unwrap_or(usize::MAX))),
+            None => words,
+        }
+    }
+
+    /// All of it; not for one that never ends.
+    pub(super) fn text(&self) -> String {
+        self.pieces().collect()
+    }
+
+    /// The tool that it calls.
+    pub(super) fn tool(&self) -> Option<&str> {
+        match &self.said {
+            Said::Call { tool, .. } => Some(tool),
+            Said::Words | Said::Text(_) => None,
+        }
+    }
+}
