@@ -8,10 +8,13 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thread_budget_host::gateway::{Config, Gateway, GatewayError, Running, Tls, UnmeteredPaths, Upstream};
 use thread_budget_host::{Cache, Registry, Threshold};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -22,19 +25,20 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Route LLM requests to providers, and hold every agent thread to its token budget.
 ///
-/// Agents reach it by their base URL: OPENAI_BASE_URL=http://127.0.0.1:8080/v1 or
-/// ANTHROPIC_BASE_URL=http://127.0.0.1:8080. A request names its thread in the header x-thread-id; without one
-/// no budget applies. To begin with, one upstream is enough:
+/// Agents reach it by their base URL: OPENAI_BASE_URL=http://127.0.0.1:8080/v1, or
+/// ANTHROPIC_BASE_URL=http://127.0.0.1:8080. A request names its thread in the header x-thread-id;
+/// without one no budget applies. To begin with, an upstream is enough:
 ///
 ///   thread-budget serve --upstream https://api.openai.com
-///   thread-budget serve --upstream gpt-,o3=https://api.openai.com --upstream claude-=https://api.anthropic.com
+///   thread-budget serve --upstream gpt-,o3=https://api.openai.com \
+///                       --upstream claude-=https://api.anthropic.com
 ///
-/// Every setting can be in a TOML file as well (--config) or in the environment; flags come before the
-/// environment, and the environment before the file.
+/// Every setting can be in a TOML file (--config) or in the environment as well; flags come before
+/// the environment, and the environment before the file.
 #[derive(Args)]
 #[command(
     verbatim_doc_comment,
-    after_help = "Exit codes: 0 stopped by a signal, after requests ended; 1 the machine failed; 2 the configuration is wrong."
+    after_help = "Exit codes: 0 stopped by a signal, after requests ended; 1 the machine failed; 2 the settings are wrong;\n130 stopped at once by a second signal."
 )]
 pub(super) struct ServeArgs {
     /// Read settings from this TOML file.
@@ -300,9 +304,7 @@ async fn serve(
     cache: Cache,
     metrics: PrometheusHandle,
 ) -> Result<(), Failure> {
-    let unsignalled = |error: io::Error| Failure::Other(format!("cannot listen to signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(unsignalled)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(unsignalled)?;
+    let stop = on_signal()?;
     let running = Gateway::new(config.clone(), registry.clone())
         .cache(cache)
         .metrics(metrics.clone())
@@ -316,19 +318,26 @@ async fn serve(
             metrics.run_upkeep();
         }
     });
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    stop.notified().await;
     tracing::info!("stopping; a second signal stops at once");
-    tokio::select! {
-        () = running.shutdown() => {}
-        _ = interrupt.recv() => return Err(Failure::Interrupted),
-        _ = terminate.recv() => return Err(Failure::Interrupted),
-    }
+    running.shutdown().await;
     upkeep.abort();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Told of the first signal to stop. The second stops at once.
+fn on_signal() -> Result<Arc<Notify>, Failure> {
+    let stop = Arc::new(Notify::new());
+    let (told, again) = (stop.clone(), AtomicBool::new(false));
+    ctrlc::set_handler(move || {
+        if again.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+        told.notify_one();
+    })
+    .map_err(|error| Failure::Other(format!("cannot listen for signals: {error}")))?;
+    Ok(stop)
 }
 
 /// What a person wants to know first.

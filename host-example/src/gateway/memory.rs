@@ -83,7 +83,7 @@ mod tests {
         let shared = Shared::new(4 * MIB);
         let memory = || Memory::new(shared.clone(), 64 * MIB);
         let (mut one, mut other) = (memory(), memory());
-        let mut grow = |memory: &mut Memory, from: usize, to: usize| {
+        let grow = |memory: &mut Memory, from: usize, to: usize| {
             memory.memory_growing(from * MIB, to * MIB, None).unwrap()
         };
         assert!(grow(&mut one, 0, 1) && grow(&mut one, 1, 5), "3 MiB beyond its own 2");
