@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 import { launch } from "../../../host-example/browser/browser.mjs";
 
 const [OPEN, GUARDED] = process.argv.slice(2);
+/** Where to put pictures of the page in use, if they are wanted. */
+const PICTURES = process.env.THREAD_BUDGET_PICTURES;
 const require = createRequire(new URL("../../../host-example/browser/package.json", import.meta.url));
 const axe = await readFile(require.resolve("axe-core/axe.min.js"), "utf8");
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
@@ -67,6 +69,29 @@ await onPage("what happens shows up", OPEN, async (page) => {
   await page.locator("#feed .message[data-kind=refused]", { hasText: "a request of 20000 does not fit" }).waitFor();
   await page.locator("#stats", { hasText: "refused since you look1" }).waitFor();
 });
+
+if (PICTURES) {
+  for (const colorScheme of ["light", "dark"]) {
+    await onPage(`a picture, ${colorScheme}`, OPEN, async (page) => {
+      await live(page);
+      for (const [thread, limit, tokens, parent] of [
+        ["planner", 200_000, 30_000, null],
+        [`coder-${colorScheme}`, 120_000, 97_400, "planner"],
+        [`tester-${colorScheme}`, 50_000, 18_250, `coder-${colorScheme}`],
+        [`triage-${colorScheme}`, 60_000, 43_800, null],
+        [`summary-${colorScheme}`, 30_000, 29_100, null],
+      ]) {
+        if (thread !== "planner") await open(thread, limit, parent);
+        await consume(thread, tokens);
+      }
+      await order({ do: "reserve", thread: `tester-${colorScheme}`, tokens: 2_000 });
+      await order({ do: "reserve", thread: `triage-${colorScheme}`, tokens: 9_000 });
+      await row(page, `tester-${colorScheme}`).click();
+      await page.waitForTimeout(1_500);
+      await page.screenshot({ path: `${PICTURES}/${colorScheme}.png` });
+    }, { colorScheme });
+  }
+}
 
 await onPage("an id is text, whatever it says", OPEN, async (page) => {
   await live(page);

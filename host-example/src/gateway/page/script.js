@@ -123,18 +123,18 @@ function makeRow(id) {
   const row = make("div", { class: "row", role: "treeitem", id: `row-${nextRow++}` });
   const parts = {
     row,
-    twisty: make("span", { class: "twisty", "aria-hidden": "true" }),
+    twisty: make("span", { class: "twisty" }),
     name: make("span", { class: "name" }, id),
     badge: make("span", { class: "badge" }),
     percent: make("b"),
     numbers: make("span"),
     used: make("div", { class: "used" }),
     held: make("div", { class: "held" }),
-    gauge: make("div", { class: "gauge" }),
+    gauge: make("div", { class: "gauge", "aria-hidden": "true" }),
   };
   parts.gauge.append(make("div", { class: "bar" }, parts.used, parts.held), ...makeMarks());
   row.append(
-    make("div", { class: "row-head" }, parts.twisty, parts.name, parts.badge, make("span", { class: "numbers" }, parts.percent, parts.numbers)),
+    make("div", { class: "row-head", "aria-hidden": "true" }, parts.twisty, parts.name, parts.badge, make("span", { class: "numbers" }, parts.percent, parts.numbers)),
     parts.gauge,
   );
   parts.twisty.addEventListener("click", (event) => {
@@ -441,8 +441,15 @@ const told = {
     totals = event;
   },
   removed(event) {
-    threads.delete(event.thread_id);
-    collapsed.delete(event.thread_id);
+    const gone = new Set([event.thread_id]);
+    for (let before = 0; before < gone.size; ) {
+      before = gone.size;
+      for (const { thread_id, parent } of threads.values()) if (gone.has(parent)) gone.add(thread_id);
+    }
+    for (const id of gone) {
+      threads.delete(id);
+      collapsed.delete(id);
+    }
     orderIsDue = true;
     orderedAt = 0;
   },
