@@ -8,6 +8,7 @@ mod report;
 mod sample;
 mod serve;
 mod threads;
+mod watch;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::fmt::Display;
@@ -47,6 +48,7 @@ enum Command {
     #[command(subcommand)]
     Db(DbCommand),
     Inspect(InspectArgs),
+    Watch(watch::WatchArgs),
     /// Print a completion script for a shell.
     ///
     /// For bash: thread-budget completions bash > ~/.local/share/bash-completion/completions/thread-budget
@@ -225,6 +227,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&args, cache),
         Command::Db(command) => db::run(&command, cache),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "thread-budget", &mut script);

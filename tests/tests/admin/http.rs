@@ -5,7 +5,10 @@ use crate::server::Server;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// More than any answer takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -49,7 +52,7 @@ impl Server {
 
     fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> TcpStream {
         let mut stream = TcpStream::connect(self.address).expect("it listens");
-        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("it has one");
+        stream.set_read_timeout(Some(PATIENCE)).expect("it has one");
         let mut text = format!("{method} {path} HTTP/1.0\r\ncontent-length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| *name == "host") {
             text += &format!("host: {}\r\n", self.address);
@@ -69,7 +72,9 @@ impl Watch {
     /// The next event. Its name is the one its data says.
     pub(crate) fn next(&mut self) -> Value {
         let mut name = String::new();
+        let started = Instant::now();
         loop {
+            assert!(started.elapsed() < PATIENCE, "no event but heartbeats");
             let mut line = String::new();
             assert_ne!(self.0.read_line(&mut line).expect("an event in time"), 0, "the stream has ended");
             if let Some(text) = line.strip_prefix("event: ") {

@@ -49,7 +49,7 @@ pub enum Live {
     Thread(Thread),
     /// All threads together, when that changed.
     Totals(Totals),
-    /// A thread is gone.
+    /// A thread is gone, and all below it.
     Removed {
         /// The thread.
         thread_id: Arc<str>,
@@ -290,8 +290,6 @@ fn look(
             threads: threads.largest(&census, MAX_LARGEST)?,
         };
         snapshot.write(&mut looked.frames);
-    } else if told.is_some_and(|told| told != census.totals) {
-        Live::Totals(census.totals.clone()).write(&mut looked.frames);
     }
 
     if now > census.begun {
@@ -307,11 +305,12 @@ fn look(
             rest.extend(census.parent(&thread_id).cloned());
             Live::Thread(thread).write(&mut looked.frames);
         } else {
-            // Those below it went with it.
-            rest.extend_from_slice(census.children(&thread_id));
             looked.behind.remove(&thread_id);
             Live::Removed { thread_id }.write(&mut looked.frames);
         }
+    }
+    if told.is_some_and(|told| told != census.totals) {
+        Live::Totals(census.totals.clone()).write(&mut looked.frames);
     }
     Ok(looked)
 }

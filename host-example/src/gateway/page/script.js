@@ -45,7 +45,7 @@ function stateOf(thread) {
 
 function describe(thread) {
   const held = Number(thread.held_tokens) > 0 ? `, ${format(thread.held_tokens)} held` : "";
-  return `${Math.floor(thread.percent_used)} % used, ${format(thread.total_tokens)} of ${format(thread.max_tokens)} tokens${held}`;
+  return `${Math.round(thread.percent_used)} % used, ${format(thread.total_tokens)} of ${format(thread.max_tokens)} tokens${held}`;
 }
 
 function keep(thread) {
@@ -123,18 +123,20 @@ function makeRow(id) {
   const row = make("div", { class: "row", role: "treeitem", id: `row-${nextRow++}` });
   const parts = {
     row,
-    twisty: make("span", { class: "twisty", "aria-hidden": "true" }),
+    says: make("span", { class: "visually-hidden" }),
+    twisty: make("span", { class: "twisty" }),
     name: make("span", { class: "name" }, id),
     badge: make("span", { class: "badge" }),
     percent: make("b"),
     numbers: make("span"),
     used: make("div", { class: "used" }),
     held: make("div", { class: "held" }),
-    gauge: make("div", { class: "gauge" }),
+    gauge: make("div", { class: "gauge", "aria-hidden": "true" }),
   };
   parts.gauge.append(make("div", { class: "bar" }, parts.used, parts.held), ...makeMarks());
   row.append(
-    make("div", { class: "row-head" }, parts.twisty, parts.name, parts.badge, make("span", { class: "numbers" }, parts.percent, parts.numbers)),
+    parts.says,
+    make("div", { class: "row-head", "aria-hidden": "true" }, parts.twisty, parts.name, parts.badge, make("span", { class: "numbers" }, parts.percent, parts.numbers)),
     parts.gauge,
   );
   parts.twisty.addEventListener("click", (event) => {
@@ -173,13 +175,13 @@ function showRow(line, at) {
   parts.badge.dataset.state = state;
   parts.badge.textContent = state;
   parts.twisty.textContent = line.children === 0 ? "" : line.isOpen ? "▾" : "▸";
-  parts.percent.textContent = `${Math.floor(thread.percent_used)} %`;
+  parts.percent.textContent = `${Math.round(thread.percent_used)} %`;
   parts.numbers.textContent = `${format(thread.total_tokens)} of ${format(thread.max_tokens)}`;
   const usedShare = Math.min(100, thread.percent_used);
   const limit = Number(thread.max_tokens);
   parts.used.style.width = `${usedShare}%`;
   parts.held.style.width = `${limit === 0 ? 0 : Math.min(100 - usedShare, (Number(thread.held_tokens) / limit) * 100)}%`;
-  row.setAttribute("aria-label", `${line.id}: ${describe(thread)}${state && `, ${state}`}`);
+  parts.says.textContent = `${line.id}: ${describe(thread)}${state && `, ${state}`}`;
   row.setAttribute("aria-level", String(line.depth));
   row.setAttribute("aria-posinset", String(line.place));
   row.setAttribute("aria-setsize", String(line.of));
@@ -414,7 +416,7 @@ function showTotals() {
     ["completion tokens", format(totals.completion_tokens)],
     ["exhausted", ...count(totals.exhausted_threads, "final")],
     ["warnings not yet told", ...count(totals.undelivered_warnings, "warning")],
-    ["refused since you look", ...count(refusals, "refused")],
+    ["refused while watched", ...count(refusals, "refused")],
   ]);
 }
 
@@ -441,8 +443,15 @@ const told = {
     totals = event;
   },
   removed(event) {
-    threads.delete(event.thread_id);
-    collapsed.delete(event.thread_id);
+    const gone = new Set([event.thread_id]);
+    for (let before = 0; before < gone.size; ) {
+      before = gone.size;
+      for (const { thread_id, parent } of threads.values()) if (gone.has(parent)) gone.add(thread_id);
+    }
+    for (const id of gone) {
+      threads.delete(id);
+      collapsed.delete(id);
+    }
     orderIsDue = true;
     orderedAt = 0;
   },
