@@ -164,10 +164,13 @@ impl Stream {
     }
 
     /// What it has used so far, as far as that can be seen: reported numbers where there are any, and
-    /// else the estimated prompt and a quarter of the characters that came.
+    /// else the estimated prompt and a quarter of the characters that came. Words may be longer than that
+    /// rule has it, so up to twice the output that was asked for counts as just that.
     #[must_use]
     pub fn seen(&self, estimate: Estimate) -> Usage {
         let written = self.characters.div_ceil(CHARACTERS_PER_TOKEN);
+        let most = estimate.completion;
+        let written = if written <= most.saturating_mul(2) { written.min(most) } else { written };
         Usage {
             prompt: self.reported.prompt().unwrap_or(estimate.prompt),
             completion: written.max(self.reported.completion().unwrap_or(0)),
@@ -316,6 +319,18 @@ mod tests {
         take(&mut stream, "[DONE]");
         assert_eq!(stream.seen(ESTIMATE), usage(100, 1));
         assert_eq!(stream.in_band(&[]), None);
+    }
+
+    #[test]
+    fn an_answer_of_long_words_is_within_what_it_asked_for_and_one_of_twice_that_is_not() {
+        let mut stream = Stream::new(Dialect::Chat, false);
+        let mut completion_after = |text: String| {
+            take(&mut stream, &format!(r#"{{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#));
+            stream.seen(ESTIMATE).completion
+        };
+        assert_eq!(completion_after("x".repeat(200)), 50);
+        assert_eq!(completion_after("x".repeat(200)), 50);
+        assert_eq!(completion_after("x".into()), 101);
     }
 
     #[test]
