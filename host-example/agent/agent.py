@@ -59,10 +59,9 @@ def work(name: str, client: OpenAI, model: str, turns: int, thread: str) -> Run:
         tokens = completion.usage.total_tokens if completion.usage else 0
         messages.append({"role": "assistant", "content": answer})
         run.spent.append(tokens + (run.spent[-1] if run.spent else 0))
-        crossed = raw.headers.get("x-budget-warning", "")
-        run.notes.append(f"{raw.headers['x-budget-used-percent']} % {crossed}" if "x-budget-used-percent" in raw.headers else "")
+        percent = raw.headers.get("x-budget-used-percent")
+        run.notes.append(f"{percent} % {raw.headers.get('x-budget-warning', '')}" if percent else "")
         if answer.rstrip().endswith("FINISH"):
-            run.notes[-1] += " summary"
             run.end = f"wrapped up in turn {number}: {answer}"
             return run
     return run

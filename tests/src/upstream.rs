@@ -14,7 +14,7 @@
 //! | `-slow-Nms` | a pause of N milliseconds before an answer that is no stream, and before every event of one |
 //! | `-no-usage` | no usage in the answer |
 //! | `-tool` | calls the request's first tool; once the last message is a tool's result, it answers |
-//! | `-agent` | works step by step; `CONTINUE` ends a step, and `FINISH` a summary, once it reads that its token budget runs low |
+//! | `-agent` | `CONTINUE` ends a step; `FINISH` a summary, when it reads that its budget would not last for two more |
 //! | `-overlong` | twice as many words as the request allows |
 //! | `-endless` | never ends: words every millisecond, or white space when it is no stream |
 //! | `-error-N` | status N in the provider's form of an error |

@@ -222,9 +222,11 @@ fn an_agents_model_goes_on_until_it_is_warned() {
         let text = whole["choices"][0]["message"]["content"].as_str().unwrap();
         assert!(text.ends_with(end), "{text}");
     };
-    ends("Note: 76% of the token budget is used", "CONTINUE");
-    ends("WARNING: 91% is used. Consider wrapping up.", "FINISH");
-    ends("CRITICAL: 99% is used. The next request may fail.", "FINISH");
+    let warning = |end: &str| format!("Note: 76% of the token budget is used, {end}");
+    ends(&warning("3,843 tokens are left."), "CONTINUE");
+    ends(&warning("20 tokens are left."), "FINISH");
+    ends(&warning("3,843 tokens are left. Consider wrapping up"), "FINISH");
+    ends(&warning("3,843 tokens are left. The next request may fail"), "FINISH");
 }
 
 #[test]

@@ -30,10 +30,12 @@ function isRefusal(error) {
   assert.equal(error.type, "budget_exhausted");
 }
 
+/** All of a stream; fail when it never ends. */
 async function all(stream) {
   const items = [];
   for await (const item of stream) {
     items.push(item);
+    assert.ok(items.length < 10 * LIMIT, "it does not end");
   }
   return items;
 }

@@ -4,7 +4,7 @@ from typing import Any
 
 import anthropic
 from anthropic import Anthropic, DefaultHttpxClient
-from cases import ARGUMENTS, LIMIT, WEATHER, World, case, equal, incremental, run, warnings_in
+from cases import ARGUMENTS, LIMIT, WEATHER, World, case, equal, incremental, read, run, warnings_in
 
 TOOL: Any = {"name": "weather", "input_schema": WEATHER}
 
@@ -46,7 +46,8 @@ def messages(world: World) -> None:
     equal(message.usage.input_tokens, world.stub.billed()["prompt_tokens"], "input tokens")
     equal(message.usage.output_tokens, 16, "output tokens")
     equal(message.stop_reason, "end_turn", "stop reason")
-    assert message.content[0].type == "text" and message.content[0].text.startswith("tokens flow")
+    assert message.content[0].type == "text"
+    assert message.content[0].text.startswith("tokens flow")
     [request] = world.stub.requests()
     equal(request["headers"]["authorization"], "Bearer sk-stub", "authorization")
     equal(request["body"], {"model": "stub", "max_tokens": 50, "messages": say("Hello")}, "body")
@@ -63,7 +64,8 @@ def messages_cached(world: World) -> None:
     system: Any = [{"type": "text", "text": "x" * 400, "cache_control": {"type": "ephemeral"}}]
     raw = client.messages.with_raw_response.create(model="stub", max_tokens=50, system=system, messages=say("Hi"))
     usage = raw.parse().usage
-    assert usage.cache_creation_input_tokens and usage.cache_read_input_tokens
+    assert usage.cache_creation_input_tokens
+    assert usage.cache_read_input_tokens
     prompt = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens
     equal(prompt, world.stub.billed()["prompt_tokens"], "prompt tokens")
     if world.through_gateway:
@@ -74,8 +76,7 @@ def messages_cached(world: World) -> None:
 def messages_stream(world: World) -> None:
     client = client_of(world, "messages-stream")
     stream = client.messages.create(model="stub-slow-20ms", max_tokens=50, messages=say("Hello"), stream=True)
-    events: list[Any] = []
-    incremental(events.append(event) for event in stream)
+    events = incremental(stream)
     equal((events[0].type, events[-1].type), ("message_start", "message_stop"), "first and last event")
     equal(events[-2].usage.output_tokens, 16, "output tokens")
     with client.messages.stream(model="stub", max_tokens=50, messages=say("Hello")) as helper:
@@ -96,9 +97,7 @@ def messages_tools(world: World) -> None:
     ]
     second = client.messages.create(model="stub-tool", max_tokens=50, messages=conversation, tools=[TOOL])
     equal(second.stop_reason, "end_turn", "stop reason")
-    with client.messages.stream(
-        model="stub-tool", max_tokens=50, messages=say("Weather?"), tools=[TOOL]
-    ) as helper:
+    with client.messages.stream(model="stub-tool", max_tokens=50, messages=say("Weather?"), tools=[TOOL]) as helper:
         streamed = helper.get_final_message().content[0]
     assert streamed.type == "tool_use"
     equal(streamed.input, ARGUMENTS, "streamed arguments")
@@ -158,10 +157,8 @@ def messages_cut(world: World) -> None:
     client = client_of(world, "messages-cut")
     stream = client.messages.create(model="stub-endless", max_tokens=500, messages=say("Go on"), stream=True)
     try:
-        for _ in stream:
-            pass
-    except anthropic.APIError as error:
-        assert isinstance(error, anthropic.APIStatusError), type(error)
+        read(stream)
+    except anthropic.APIStatusError as error:
         equal(error_of(error)["type"], "budget_exhausted", "type")
     else:
         raise AssertionError("it ended as if it were whole")

@@ -87,13 +87,25 @@ def equal(got: object, expected: object, what: str = "") -> None:
     assert got == expected, f"{what} expected {expected!r}, got {got!r}"
 
 
-def incremental(arrivals: Iterable[object]) -> None:
-    """Read a stream whose events are 20 ms apart; fail unless they arrive while it runs."""
-    started = time.monotonic()
-    times = [time.monotonic() - started for _ in arrivals]
-    assert len(times) >= 16, f"{len(times)} events"
+def incremental(stream: Iterable[Any]) -> list[Any]:
+    """All of a stream whose events are 20 ms apart; fail unless they arrive while it runs."""
+    events, times = [], []
+    for event in stream:
+        events.append(event)
+        times.append(time.monotonic())
+    assert len(events) >= 16, f"{len(events)} events"
     apart = times[-1] - times[0]
     assert apart >= 0.2, f"all arrived within {apart:.3f} s"
+    return events
+
+
+def read(stream: Iterable[Any]) -> list[Any]:
+    """All of a stream that is to be cut; fail when it never is."""
+    events: list[Any] = []
+    for event in stream:
+        events.append(event)
+        assert len(events) < 10 * LIMIT, "it is not cut"
+    return events
 
 
 def warnings_in(texts: Iterable[object]) -> list[str]:
@@ -113,7 +125,7 @@ def run(client: str) -> None:
             world.stub.clear()
             try:
                 run_case(world)
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)
                 lines = [frame.lineno for frame in where if frame.filename.endswith("_cases.py")]
                 detail = f"line {lines[-1] if lines else '?'}: {type(error).__name__}: {error}"

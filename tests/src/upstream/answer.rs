@@ -34,14 +34,20 @@ impl Asked {
     /// A plain request of which the model reads these fields.
     pub(super) fn reading(body: &Value, fields: &[&str]) -> Self {
         let mut characters = 0;
-        let mut budget_runs_low = false;
+        let mut warnings = Vec::new();
         for field in fields {
             for_each_string(&body[field], &mut |text| {
                 characters += text.chars().count() as u64;
-                budget_runs_low |=
-                    text.contains("Consider wrapping up") || text.contains("next request may fail");
+                warnings.extend(text.contains("of the token budget is used").then(|| text.to_owned()));
             });
         }
+        let prompt_tokens = characters.div_ceil(4).max(1);
+        // What is read grows with every turn: less than two more of this one is the time to come to an end.
+        let budget_runs_low = warnings.iter().any(|text| {
+            text.contains("Consider wrapping up")
+                || text.contains("next request may fail")
+                || tokens_left(text).is_some_and(|left| left < 2 * prompt_tokens)
+        });
         Self {
             model: body["model"].as_str().unwrap_or_default().into(),
             stream: body["stream"] == true,
@@ -51,11 +57,17 @@ impl Asked {
             tool: None,
             tool_has_answered: false,
             steps: 0,
-            prompt_tokens: characters.div_ceil(4).max(1),
+            prompt_tokens,
             cache: (0, 0),
             budget_runs_low,
         }
     }
+}
+
+/// Of a warning such as `Note: 76% of the token budget is used, 23,843 tokens are left.`
+fn tokens_left(warning: &str) -> Option<u64> {
+    let (before, _) = warning.split_once(" tokens are left")?;
+    before.rsplit(' ').next()?.replace(',', "").parse().ok()
 }
 
 fn for_each_string(value: &Value, visit: &mut impl FnMut(&str)) {
