@@ -45,6 +45,11 @@ impl<'a> Hold<'a> {
         &self.thread.id
     }
 
+    /// Whether there can be warnings: only where a threshold was crossed.
+    pub(crate) fn may_have_warnings(&self) -> bool {
+        !self.budget.triggered_thresholds().is_empty()
+    }
+
     /// The messages of warnings that the agent has not had, each once, the most urgent last.
     pub(crate) fn take_warnings(&self) -> Vec<String> {
         take_warnings(&self.thread.id)
@@ -70,12 +75,15 @@ impl<'a> Hold<'a> {
             .request_id
             .as_deref()
             .and_then(|request_id| registry::consume_once(&thread.id, request_id, prompt, completion).ok());
-        match once {
-            // Counted, now or before: the hold is not needed any more.
-            Some(_) => drop(reservation),
-            None => drop(Reservation::commit(reservation, prompt, completion)),
-        }
-        Settled { config, thread, budget }
+        let consumed = match once {
+            Some(consumed) => {
+                // Counted, now or before: the hold is not needed any more.
+                drop(reservation);
+                consumed
+            }
+            None => Reservation::commit(reservation, prompt, completion),
+        };
+        Settled { config, thread, usage: consumed.usage, budget }
     }
 }
 
@@ -83,6 +91,7 @@ impl<'a> Hold<'a> {
 pub(crate) struct Settled<'a> {
     config: &'a Config,
     thread: Thread,
+    usage: ThreadUsage,
     budget: ThreadBudget,
 }
 
@@ -94,7 +103,7 @@ impl Settled<'_> {
 
     /// Headers that say where the thread stands.
     pub(crate) fn headers(&self) -> Headers {
-        headers(self.config, &self.budget.usage(), &self.budget)
+        headers(self.config, &self.usage, &self.budget)
     }
 }
 

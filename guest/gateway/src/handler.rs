@@ -5,7 +5,7 @@ use crate::bindings::thread_budget::registry::types::ThreadOptions;
 use crate::bindings::wasi::http::types::Method;
 use crate::budget::{Hold, Thread};
 use crate::io::{Deadline, ReadError, Reader};
-use crate::reply::{Headers, Problem, Reply, Writer};
+use crate::reply::{Headers, Problem, Reply, Writer, header};
 use crate::upstream::{Answer as Incoming, Outbound, is_of_connection, send};
 use thread_budget_gateway_core::{
     Answer, Config, Dialect, ErrorType, Estimate, Request, Stream, UnmeteredPaths, Usage, VARIABLE,
@@ -165,7 +165,11 @@ impl Exchange<'_> {
         };
 
         let hold = Hold::new(self.config, thread, request.estimate())?;
-        let warnings = if request.takes_messages() { hold.take_warnings() } else { Vec::new() };
+        let warnings = if hold.may_have_warnings() && request.takes_messages() {
+            hold.take_warnings()
+        } else {
+            Vec::new()
+        };
         let changed = request.body_with(&warnings);
         let answer = send(self.config, &upstreams, &self.outbound(headers, &changed), deadline)?;
         if !answer.is_success() {
@@ -201,7 +205,10 @@ impl Exchange<'_> {
         Ok(Some(Thread { id, options, request_id }))
     }
 
-    fn outbound<'o>(&'o self, headers: Headers, body: &'o [u8]) -> Outbound<'o> {
+    fn outbound<'o>(&'o self, mut headers: Headers, body: &'o [u8]) -> Outbound<'o> {
+        if !body.is_empty() || matches!(self.inbound.method, Method::Post | Method::Put | Method::Patch) {
+            headers.push(header("content-length", body.len()));
+        }
         let Inbound { method, path_with_query, .. } = &self.inbound;
         Outbound { method, path_with_query, headers, body }
     }

@@ -8,7 +8,7 @@ use crate::bindings::wasi::http::types::{
 };
 use crate::bindings::wasi::io::poll::poll;
 use crate::io::{Deadline, nanoseconds, pause, write};
-use crate::reply::{Headers, Problem, header};
+use crate::reply::{Headers, Problem};
 use thread_budget_gateway_core::{Config, ErrorType, Upstream, retry};
 
 /// A request for a provider.
@@ -140,11 +140,7 @@ fn attempt(
     deadline: &Deadline,
 ) -> Result<Answer, Failure> {
     let parts = upstream.parts().ok_or_else(|| Failure::lasting("its URL is none"))?;
-    let mut headers = request.headers.clone();
-    if !request.body.is_empty() || !matches!(request.method, Method::Get | Method::Head) {
-        headers.push(header("content-length", request.body.len()));
-    }
-    let fields = Fields::from_list(&headers).map_err(|_| Failure::lasting("a header is none"))?;
+    let fields = Fields::from_list(&request.headers).map_err(|_| Failure::lasting("a header is none"))?;
     let outgoing = OutgoingRequest::new(fields);
     let scheme = if parts.tls { Scheme::Https } else { Scheme::Http };
     let path = format!("{}{}", parts.prefix, request.path_with_query);

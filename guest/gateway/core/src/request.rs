@@ -99,7 +99,6 @@ impl Estimate {
 pub struct Request<'a> {
     dialect: Dialect,
     body: &'a str,
-    whole: &'a RawValue,
     fields: Fields<'a>,
 }
 
@@ -110,9 +109,8 @@ impl<'a> Request<'a> {
     /// [`BadRequest`].
     pub fn read(dialect: Dialect, body: &'a [u8]) -> Result<Self, BadRequest> {
         let body = std::str::from_utf8(body)?;
-        let whole: &RawValue = serde_json::from_str(body)?;
         let fields = serde_json::from_str(body)?;
-        Ok(Self { dialect, body, whole, fields })
+        Ok(Self { dialect, body, fields })
     }
 
     /// The model asked for; empty when none is named.
@@ -216,7 +214,7 @@ impl<'a> Request<'a> {
             }
             (Dialect::Messages, _, _, Some(system)) => splice.replace(system, quote(&messages.join("\n\n"))),
             (Dialect::Messages, _, _, None) => {
-                splice.add_field(self.whole, "system", &quote(&messages.join("\n\n")));
+                splice.add_first_field("system", &quote(&messages.join("\n\n")));
             }
             (Dialect::Chat | Dialect::Responses, ..) => {}
         }
@@ -225,7 +223,7 @@ impl<'a> Request<'a> {
     fn ask_for_usage(&self, splice: &mut Splice<'a>) {
         const ASK: &str = r#"{"include_usage":true}"#;
         match self.fields.stream_options {
-            None => splice.add_field(self.whole, "stream_options", ASK),
+            None => splice.add_first_field("stream_options", ASK),
             Some(options) if !starts_with(options, '{') => splice.replace(options, ASK.into()),
             Some(options) => {
                 let known = serde_json::from_str(options.get()).ok();

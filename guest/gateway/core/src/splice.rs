@@ -30,8 +30,16 @@ impl<'a> Splice<'a> {
 
     /// Put a field, which it must not have, at the beginning of an object.
     pub(crate) fn add_field(&mut self, object: &'a RawValue, name: &str, json: &str) {
-        let start = self.place(object).start + 1;
-        let is_empty = object.get()[1..].trim_start().starts_with('}');
+        self.add_field_at(self.place(object).start + 1, name, json);
+    }
+
+    /// Put a field, which it must not have, at the beginning of the whole, which is an object.
+    pub(crate) fn add_first_field(&mut self, name: &str, json: &str) {
+        self.add_field_at(self.json.find('{').map_or(0, |brace| brace + 1), name, json);
+    }
+
+    fn add_field_at(&mut self, start: usize, name: &str, json: &str) {
+        let is_empty = self.json[start..].trim_start().starts_with('}');
         let comma = if is_empty { "" } else { "," };
         self.changes.push((start..start, format!("\"{name}\":{json}{comma}")));
     }
