@@ -5,3 +5,4 @@ mod http;
 mod live;
 mod routes;
 mod server;
+mod watch;

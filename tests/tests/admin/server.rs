@@ -18,10 +18,14 @@ pub(crate) struct Server {
 impl Server {
     /// With 1,000 tokens a thread.
     pub(crate) fn start(token: Option<&str>) -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), token)
+    }
+
+    pub(crate) fn start_at(address: SocketAddr, token: Option<&str>) -> Self {
         let registry = Registry::builder().tokens_per_thread(1_000).build().expect("the component loads");
         let events = Events::default();
         let runtime = Runtime::new().expect("there are threads to be had");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("there is a port");
+        let listener = runtime.block_on(TcpListener::bind(address)).expect("there is a port");
         let address = listener.local_addr().expect("it is bound");
         let admin = Admin {
             registry: registry.clone(),

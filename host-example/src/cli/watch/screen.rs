@@ -74,34 +74,43 @@ fn draw_threads(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
         count => format!(" threads {} to {last} of {} ", model.first + 1, HumanCount(count as u64)),
     };
     frame.render_widget(block.title(Span::styled(title, BOLD)), area);
-    let width = (inside.width / 3).clamp(10, 50);
+    let width = (inside.width / 4).clamp(8, 50);
+    let shown: Vec<_> = model.lines[model.first..last]
+        .iter()
+        .filter_map(|(thread_id, depth)| Some((model.threads.get(thread_id)?, *depth)))
+        .collect();
+    let figures: Vec<[String; 4]> = shown.iter().map(|(thread, _)| figures(thread)).collect();
+    let widest = |column: usize| {
+        let widths = figures.iter().map(|figures| figures[column].chars().count());
+        Constraint::Length(widths.max().unwrap_or_default() as u16)
+    };
     let selected = model.selected_line();
-    let rows = model.lines[model.first..last].iter().enumerate().filter_map(|(at, (thread_id, depth))| {
-        let thread = model.threads.get(thread_id)?;
+    let rows = shown.iter().zip(&figures).enumerate().map(|(at, ((thread, depth), figures))| {
         let indent = 2 * depth;
-        let name = report::shown(thread_id, MAX_NAME);
-        let held =
-            if thread.held_tokens == 0 { String::new() } else { HumanCount(thread.held_tokens).to_string() };
         let style = state(thread, &model.thresholds).map_or_else(Style::new, |kind| style(model, kind));
-        let row = Row::new([
-            Line::from(format!(" {:indent$}{name}", "")),
-            Line::styled(gauge(thread, &model.thresholds, width), style),
-            Line::from(format!("{:.0} %", thread.percent_used)).alignment(Alignment::Right),
-            Line::from(HumanCount(thread.total_tokens).to_string()).alignment(Alignment::Right),
-            Line::from(format!("of {}", HumanCount(thread.max_tokens))),
-            Line::from(held).alignment(Alignment::Right),
-        ]);
-        Some(if selected == Some(model.first + at) { row.style(Modifier::REVERSED) } else { row })
+        let name = format!(" {:indent$}{}", "", report::shown(&thread.thread_id, MAX_NAME));
+        let gauge = Line::styled(gauge(thread, &model.thresholds, width), style);
+        let figures = figures.iter().map(|figure| Line::from(figure.as_str()).alignment(Alignment::Right));
+        let row = Row::new([name.into(), gauge].into_iter().chain(figures));
+        if selected == Some(model.first + at) { row.style(Modifier::REVERSED) } else { row }
     });
-    let widths = [
-        Constraint::Fill(1),
-        Constraint::Length(width + 1),
-        Constraint::Length(6),
-        Constraint::Length(13),
-        Constraint::Length(16),
-        Constraint::Length(10),
-    ];
+    let widths =
+        [Constraint::Fill(1), Constraint::Length(width + 1), widest(0), widest(1), widest(2), widest(3)];
     frame.render_widget(Table::new(rows, widths), inside);
+}
+
+/// Percent used, tokens used, the limit, and tokens held if there are some.
+fn figures(thread: &Thread) -> [String; 4] {
+    let held = match thread.held_tokens {
+        0 => String::new(),
+        held => format!("{} held", HumanCount(held)),
+    };
+    [
+        format!("{:.0} %", thread.percent_used),
+        HumanCount(thread.total_tokens).to_string(),
+        format!("of {}", HumanCount(thread.max_tokens)),
+        held,
+    ]
 }
 
 fn draw_feed(frame: &mut Frame<'_>, area: Rect, model: &Model) {
@@ -246,12 +255,8 @@ mod tests {
         for (line, expected) in lines.iter().zip(expected) {
             assert!(line.starts_with(expected), "{line}");
         }
-        assert!(lines[3].contains("████████████░░░░··············┊·····┊·┊·"), "{}", lines[3]);
-        assert!(
-            lines[3].trim_end().ends_with("30 %        60,000 of 200,000           20,000"),
-            "{}",
-            lines[3]
-        );
+        assert!(lines[3].contains("█████████░░░··········┊····┊┊·"), "{}", lines[3]);
+        assert!(lines[3].trim_end().ends_with("30 % 60,000 of 200,000 20,000 held"), "{}", lines[3]);
         assert!(lines[5].contains("▶") && lines[5].contains("150 %"), "{}", lines[5]);
         assert!(lines.iter().any(|line| line.starts_with(" refused  coder  a request of 3 does not fit")));
         assert!(lines[19].starts_with(" ↑↓ move   s order: most used   q leave"));

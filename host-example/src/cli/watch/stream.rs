@@ -53,13 +53,13 @@ enum End {
 
 impl Source {
     pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, Failure> {
-        let wrong = |why: &str| Failure::Input(format!("{url} is no address of an admin side: {why}"));
         let uri: Uri = format!("{}/events", url.trim_end_matches('/'))
             .parse()
-            .map_err(|error: hyper::http::uri::InvalidUri| wrong(&error.to_string()))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(wrong("it starts with http:// or https://"));
-        }
+            .ok()
+            .filter(|uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")))
+            .ok_or_else(|| {
+                Failure::Input(format!("{url} is no address that starts with http:// or https://"))
+            })?;
         let authorization = token.map(|token| {
             let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
                 .map_err(|_| Failure::Input("the admin token cannot be sent in a header".into()))?;

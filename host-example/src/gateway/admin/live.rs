@@ -282,8 +282,13 @@ fn look(
     let (caught_up, behind): (HashMap<_, _>, _) =
         behind.into_iter().partition(|(_, changed_by)| *changed_by <= census.begun);
     let mut looked = Looked { frames: Vec::new(), behind, missed, totals: census.totals.clone() };
-    if missed.is_some_and(|missed| missed <= census.begun) {
+    let is_first = told.is_none();
+    let catches_up = missed.is_some_and(|missed| missed <= census.begun);
+    if catches_up {
         looked.missed = None;
+    }
+    // Nobody waits for the first until a census is due; should it lack something another follows.
+    if is_first || catches_up {
         let snapshot = Live::Snapshot {
             thresholds: threads.registry.thresholds()?,
             totals: census.totals.clone(),

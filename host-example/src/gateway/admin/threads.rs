@@ -94,13 +94,13 @@ impl Census {
             children: HashMap::new(),
             undelivered: HashMap::new(),
         };
-        // The smallest of them on top. Of those that used the same the first in the order of ids counts more.
+        // The smallest of them on top.
         let mut largest: BinaryHeap<Reverse<(u64, Reverse<String>)>> = BinaryHeap::new();
         for page in registry.snapshot(PAGE) {
             for state in page? {
                 let total = census.count(&state);
                 if largest.len() < MAX_LARGEST
-                    || largest.peek().is_some_and(|Reverse((least, _))| *least <= total)
+                    || largest.peek().is_some_and(|Reverse((least, _))| *least < total)
                 {
                     largest.push(Reverse((total, Reverse(state.thread_id))));
                     if largest.len() > MAX_LARGEST {
