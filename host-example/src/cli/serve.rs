@@ -1,5 +1,8 @@
 //! `thread-budget serve`: the gateway, from flags, environment and file to its end.
 
+// Help is read in a terminal, where a link is text.
+#![allow(rustdoc::bare_urls)]
+
 use super::report::{BOLD, FAINT};
 use super::{Durable, Failure, parse_threshold};
 use clap::{Args, ValueEnum};

@@ -1,5 +1,6 @@
 //! What an operator can set: the file, and what all of it together must be.
 
+use super::admin;
 use crate::builder::RegistryBuilder;
 use crate::registry::Registry;
 use crate::types::{Severity, Threshold};
@@ -263,7 +264,7 @@ impl Config {
         let AdminConfig { listen, token } = &self.admin;
         require(token.as_ref().is_none_or(|token| !token.is_empty()), "admin.token", "it is empty")?;
         require(
-            token.is_some() || listen.ip().is_loopback(),
+            admin::check_address(*listen, token.as_deref()).is_ok(),
             "admin.token",
             "one is needed, since admin.listen can be reached from other machines",
         )
