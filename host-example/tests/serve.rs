@@ -67,7 +67,7 @@ fn it_says_where_it_is_and_a_signal_ends_it_well() {
     }
     let operators = lines[1].rsplit('/').next().unwrap();
     let mut stream = TcpStream::connect(operators).unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -42,6 +42,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use guard::Token;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -52,8 +55,8 @@ use std::time::Duration;
 use threads::{MAX_LARGEST, Threads};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
 
 /// The most threads of a page, and the most children that are named.
 const MAX_PAGE: u32 = 1_000;
@@ -64,6 +67,15 @@ const MAX_WATCHERS: usize = 64;
 
 /// The longest body, in bytes; the largest limit takes 40.
 const MAX_BODY: usize = 4_096;
+
+/// The most connections at a time, watchers among them.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long a request's head may take to arrive, and the next request of a connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long to wait when the machine cannot take another connection.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the registry may take to show that it is well.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
@@ -102,13 +114,30 @@ pub enum AdminError {
 }
 
 impl Admin {
-    /// Serve on `listener` until the future is dropped; event streams end with it.
+    /// Serve on `listener` until the future is dropped; connections, and with them event streams, end with it.
     ///
     /// # Errors
     /// See [`AdminError`].
     pub async fn serve(self, listener: TcpListener) -> Result<(), AdminError> {
         check_address(listener.local_addr()?, self.token.as_deref())?;
-        Ok(axum::serve(listener, router(self)).await?)
+        let service = TowerToHyperService::new(router(self));
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                    Ok((stream, _)) => {
+                        connections.spawn(http.serve_connection(TokioIo::new(stream), service.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept an operator's connection");
+                        sleep(PAUSE).await;
+                    }
+                },
+                Some(_) = connections.join_next() => {}
+            }
+        }
     }
 }
 

@@ -239,6 +239,8 @@ impl Running {
                 tracing::error!("some requests did not end");
             }
         }
+        self.operators.abort();
+        let _ = (&mut self.operators).await;
     }
 }
 
