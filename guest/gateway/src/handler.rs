@@ -175,7 +175,7 @@ impl Exchange<'_> {
         if !answer.is_success() {
             drop(hold);
             self.relay(answer, deadline);
-        } else if answer.header("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+        } else if answer.is_stream() {
             let stream = Stream::new(dialect, request.lacks_usage());
             self.stream(dialect, stream, hold, answer, deadline);
         } else {

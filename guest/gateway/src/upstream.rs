@@ -34,6 +34,13 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
+    /// Whether it is a stream of events.
+    pub(crate) fn is_stream(&self) -> bool {
+        const EVENTS: &str = "text/event-stream";
+        let kind = self.header("content-type").and_then(|kind| kind.get(..EVENTS.len()));
+        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+    }
+
     /// A header of it, if it is text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;

@@ -137,7 +137,7 @@ struct RouterArgs {
     /// End a stream that passes its thread's budget. [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "THREAD_BUDGET_CUT_STREAMS")]
     cut_streams: Option<bool>,
-    /// Append warnings to the answer that crossed the threshold, too. [default: false]
+    /// Put a warning at the end of the answer that crossed the threshold, instead of into the next request. [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "THREAD_BUDGET_IN_BAND_WARNINGS")]
     in_band_warnings: Option<bool>,
     /// How often a request is sent to the same upstream again after a failure that may pass. [default: 2]

@@ -205,20 +205,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         },
     )?;
     registry.func_wrap_async(
-        "consume",
-        |mut store: StoreContextMut<'_, State>, (thread_id, prompt, completion): (String, u64, u64)| {
-            Box::new(async move {
-                let consume = move |budgets: &Budgets| {
-                    let consumed = budgets.registry.consume(&thread_id, prompt, completion)?;
-                    budgets.consumed(&thread_id, &consumed);
-                    Ok(consumed)
-                };
-                let consumed = contract(store.data_mut().budgets.call(consume).await?)?;
-                Ok((consumed.map(wit::Consumed::from),))
-            })
-        },
-    )?;
-    registry.func_wrap_async(
         "consume-once",
         |mut store: StoreContextMut<'_, State>,
          (thread_id, request_id, prompt, completion): (String, String, u64, u64)| {
@@ -271,15 +257,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
         },
     )?;
     registry.func_wrap_async(
-        "held-tokens",
-        |mut store: StoreContextMut<'_, State>, (thread_id,): (String,)| {
-            Box::new(async move {
-                let get = move |budgets: &Budgets| budgets.registry.held_tokens(&thread_id);
-                Ok((store.data_mut().budgets.call(get).await?.map_err(failed)?,))
-            })
-        },
-    )?;
-    registry.func_wrap_async(
         "take-warnings",
         |mut store: StoreContextMut<'_, State>, (thread_id,): (String,)| {
             Box::new(async move {
@@ -294,7 +271,6 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     )?;
 
     method(&mut registry, "usage", |budget| budget.usage().map(wit::Usage::from))?;
-    method(&mut registry, "held-tokens", ThreadBudget::held_tokens)?;
     method(&mut registry, "triggered-thresholds", ThreadBudget::triggered_thresholds)?;
     registry.func_wrap_async(
         "[method]thread-budget.can-consume",

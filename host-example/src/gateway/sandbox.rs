@@ -138,7 +138,8 @@ impl Sandbox {
             let State { table, budgets, .. } = store.data_mut();
             budgets.settle(table, may_be_used).await;
             let _ = end.send(outcome);
-            drop(store);
+            // Whoever has all permits may count on nobody using the registry.
+            drop((store, sandbox));
             drop(permit);
         });
         match answered.await {

@@ -13,6 +13,9 @@ pub(crate) struct Case {
     /// Lines of TOML beside what the runner sets: the limit of every thread is 1,000, pauses are short.
     #[serde(default)]
     pub(crate) config: Vec<String>,
+    /// Whether budgets are kept in a file.
+    #[serde(default)]
+    pub(crate) database: bool,
     /// What the models of each provider begin with; one provider for all models when it is left out.
     #[serde(default = "one_for_all")]
     pub(crate) upstreams: Vec<Vec<String>>,
@@ -45,6 +48,9 @@ pub(crate) struct Step {
     /// Prompt and completion tokens and requests of threads afterwards; null for one that does not exist.
     #[serde(default)]
     pub(crate) usage: BTreeMap<String, Option<[u64; 3]>>,
+    /// Whether the gateway stops and starts again before the request.
+    #[serde(default)]
+    pub(crate) restart: bool,
     /// What an operator sets before the request: the limits of threads.
     #[serde(default)]
     pub(crate) set_limits: BTreeMap<String, u64>,

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thread_budget_host::Registry;
-use thread_budget_host::gateway::{Config, Gateway};
+use thread_budget_host::gateway::{Config, Gateway, Running};
 
 /// How long a hold may outlive its response: the instance that has it ends after the response does.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,31 +47,44 @@ fn every_case() {
 
 async fn run(name: &str, case: Case) {
     let script = Script::default();
+    let folder = tempfile::tempdir().unwrap();
     let mut config = vec![
         "listen = '127.0.0.1:0'".to_owned(),
         "admin.listen = '127.0.0.1:0'".into(),
         "tokens_per_thread = 1000".into(),
         "gateway.retry_pause_ms = 1".into(),
     ];
+    if case.database {
+        config.push(format!("database = '{}'", folder.path().join("budgets.redb").display()));
+    }
     config.extend(case.config);
     for (number, models) in case.upstreams.iter().enumerate() {
         let url = script.start(number).await;
         config.push(format!("[[upstreams]]\nurl = '{url}'\nmodels = {models:?}"));
     }
     let config = Config::from_toml(&config.join("\n")).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let registry = config.registry().build().unwrap();
-    let running = Gateway::new(config, registry.clone()).start().await.unwrap();
-    let base = format!("http://{}", running.address());
     let client = Client::builder(TokioExecutor::new()).build_http();
+    let (mut running, mut registry) = start(&config).await;
 
     for (number, step) in case.steps.into_iter().enumerate() {
         let at = format!("{name}, step {number}");
+        if step.restart {
+            running.shutdown().await;
+            drop(registry);
+            (running, registry) = start(&config).await;
+        }
         for (thread, limit) in &step.set_limits {
             registry.set_limit(thread, *limit).unwrap();
         }
+        let base = format!("http://{}", running.address());
         take(&at, &client, &base, &script, &registry, step).await;
     }
     running.shutdown().await;
+}
+
+async fn start(config: &Config) -> (Running, Registry) {
+    let registry = config.registry().build().unwrap();
+    (Gateway::new(config.clone(), registry.clone()).start().await.unwrap(), registry)
 }
 
 async fn take(
