@@ -8,8 +8,8 @@ use crate::io::{Deadline, ReadError, Reader};
 use crate::reply::{Headers, Problem, Reply, Writer, header};
 use crate::upstream::{Answer as Incoming, Outbound, is_of_connection, send};
 use thread_budget_gateway_core::{
-    Answer, Config, Dialect, ErrorType, Estimate, Request, Stream, UnmeteredPaths, Usage, VARIABLE,
-    reported_usage, route, sse,
+    Answer, Config, Dialect, ErrorType, Request, Stream, UnmeteredPaths, Usage, VARIABLE, reported_usage,
+    route, sse,
 };
 
 const PARENT_HEADER: &str = "x-parent-thread-id";
@@ -243,8 +243,8 @@ impl Exchange<'_> {
             .map_or(Err(ReadError::Broken), |it| it.all(self.config.max_response_bytes, deadline, &mut body));
         if let Err(error) = read {
             // What was produced has to be paid for, and half an answer tells no more than its length.
-            let Estimate { prompt, .. } = hold.estimate;
-            hold.settle(Usage { prompt, completion: body.len() as u64 / 4 });
+            let used = hold.estimate.by_length(body.len());
+            hold.settle(used);
             let (status, why) = match error {
                 ReadError::TooLong => (502, "is too long"),
                 ReadError::TooSlow => (504, "took too long"),
@@ -254,9 +254,7 @@ impl Exchange<'_> {
         }
 
         let used = reported_usage(&body).unwrap_or_else(|| {
-            let Estimate { prompt, completion } = hold.estimate;
-            let used =
-                Usage { prompt, completion: if completion > 0 { completion } else { body.len() as u64 / 4 } };
+            let used = hold.estimate.unless_seen(hold.estimate.by_length(body.len()));
             log_no_usage(&hold, &answer, used);
             used
         });
@@ -361,8 +359,7 @@ fn settle<'a>(
     let used = match stream.reported() {
         Some(reported) if whole => reported,
         None if whole => {
-            let Estimate { prompt, completion } = hold.estimate;
-            let used = if completion > 0 { Usage { prompt, completion } } else { seen };
+            let used = hold.estimate.unless_seen(seen);
             log_no_usage(&hold, answer, used);
             used
         }

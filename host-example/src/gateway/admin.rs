@@ -28,6 +28,7 @@ pub use live::Live;
 pub use threads::{Thread, Totals};
 
 use super::Events;
+use super::listener::accept;
 use crate::error::{CallError, InvalidInput, check_id};
 use crate::gateway::events::Event;
 use crate::registry::Registry;
@@ -56,7 +57,7 @@ use threads::{MAX_LARGEST, Threads};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 /// The most threads of a page, and the most children that are named.
 const MAX_PAGE: u32 = 1_000;
@@ -73,9 +74,6 @@ const MAX_CONNECTIONS: usize = 256;
 
 /// How long a request's head may take to arrive, and the next request of a connection.
 const HEAD_WITHIN: Duration = Duration::from_secs(30);
-
-/// How long to wait when the machine cannot take another connection.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long the registry may take to show that it is well.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
@@ -126,15 +124,9 @@ impl Admin {
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                    Ok((stream, _)) => {
-                        connections.spawn(http.serve_connection(TokioIo::new(stream), service.clone()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot accept an operator's connection");
-                        sleep(PAUSE).await;
-                    }
-                },
+                stream = accept(&listener), if connections.len() < MAX_CONNECTIONS => {
+                    connections.spawn(http.serve_connection(TokioIo::new(stream), service.clone()));
+                }
                 Some(_) = connections.join_next() => {}
             }
         }

@@ -78,19 +78,11 @@ impl Server {
         loop {
             let next = async {
                 let permit = connections.clone().acquire_owned().await;
-                (listener.accept().await, permit)
+                (accept(&listener).await, permit)
             };
-            let (accepted, permit) = tokio::select! {
+            let (stream, permit) = tokio::select! {
                 next = next => next,
                 _ = stop.wait_for(|stop| *stop) => break,
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
             };
             let (server, stop) = (self.clone(), stop.clone());
             tokio::spawn(async move {
@@ -158,6 +150,19 @@ impl Server {
             self.sandbox.handle(scheme, request, permit).await
         };
         answer.await.unwrap_or_else(|failure| failure.reply(&path))
+    }
+}
+
+/// The next connection. What keeps the machine from taking one passes.
+pub(super) async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
     }
 }
 

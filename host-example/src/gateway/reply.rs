@@ -5,6 +5,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
+use thread_budget_gateway_core::{Dialect, ErrorType};
 use wasmtime_wasi_http::Error;
 
 /// A response's body, whoever makes it.
@@ -51,27 +52,20 @@ impl Failure {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> ErrorType {
         match self {
-            Self::BadRequest(_) => "invalid_request_error",
-            Self::Router | Self::Timeout => "upstream_error",
+            Self::BadRequest(_) => ErrorType::InvalidRequest,
+            Self::Router | Self::Timeout => ErrorType::Upstream,
             Self::Overloaded | Self::Memory | Self::Cpu | Self::Stopping | Self::Registry => {
-                "gateway_overloaded"
+                ErrorType::Overloaded
             }
         }
     }
 
-    /// What a client of that path reads.
+    /// What a client of that path reads, as the router would say it.
     pub(super) fn reply(&self, path: &str) -> Response<Body> {
-        let (kind, message) = (self.kind(), self.to_string());
-        let json = if path.ends_with("/messages") {
-            serde_json::json!({ "type": "error", "error": { "type": kind, "message": message } })
-        } else {
-            serde_json::json!({
-                "error": { "message": message, "type": kind, "param": null, "code": kind }
-            })
-        };
-        let body = Full::new(Bytes::from(json.to_string())).map_err(Error::from).boxed_unsync();
+        let json = Dialect::error_body(Dialect::of("POST", path), self.kind(), &self.to_string());
+        let body = Full::new(Bytes::from(json)).map_err(Error::from).boxed_unsync();
         let mut response = Response::new(body);
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

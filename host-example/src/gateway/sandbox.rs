@@ -179,7 +179,7 @@ impl Sandbox {
         request: Request<Incoming>,
         head: oneshot::Sender<Head>,
     ) -> Outcome {
-        let (success, succeeded) = oneshot::channel();
+        let (success, mut succeeded) = oneshot::channel();
         let answer = move |answer: Head| {
             let is_success = answer.as_ref().is_ok_and(|response| response.status().as_u16() < 400);
             // The client may have left.
@@ -211,7 +211,6 @@ impl Sandbox {
                 Err(failure)
             }
         };
-        let mut succeeded = succeeded;
         if outcome.is_ok() && succeeded.try_recv() == Ok(true) {
             store.data_mut().taken.drain(..).for_each(Taken::delivered);
         }

@@ -3,6 +3,7 @@
 use crate::dialect::Dialect;
 use crate::splice::{Splice, quote, starts_with};
 use crate::text::{CHARACTERS_PER_TOKEN, characters};
+use crate::usage::Usage;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -92,6 +93,20 @@ impl Estimate {
     #[must_use]
     pub fn total(self) -> u64 {
         self.prompt.saturating_add(self.completion)
+    }
+
+    /// What half an answer, or one that is not understood, used by its length in bytes.
+    #[must_use]
+    pub fn by_length(self, bytes: usize) -> Usage {
+        Usage { prompt: self.prompt, completion: bytes as u64 / CHARACTERS_PER_TOKEN }
+    }
+
+    /// What is charged for a whole answer without usage: this, or what was seen of it when the request did
+    /// not say how much output it wants.
+    #[must_use]
+    pub fn unless_seen(self, seen: Usage) -> Usage {
+        let Self { prompt, completion } = self;
+        if completion > 0 { Usage { prompt, completion } } else { seen }
     }
 }
 
