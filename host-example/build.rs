@@ -22,11 +22,11 @@ fn main() {
 
     let target_dir = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("guest");
     let mut guests = vec![("thread-budget", "THREAD_BUDGET_COMPONENT", "thread_budget.wasm")];
-    if env::var_os("CARGO_FEATURE_GATEWAY").is_some() {
+    if env::var_os("CARGO_FEATURE_ROUTER").is_some() {
         guests.push((
-            "thread-budget-gateway",
-            "THREAD_BUDGET_GATEWAY_COMPONENT",
-            "thread_budget_gateway.wasm",
+            "thread-budget-router-http",
+            "THREAD_BUDGET_ROUTER_COMPONENT",
+            "thread_budget_router_http.wasm",
         ));
     }
     for (package, variable, file) in guests {

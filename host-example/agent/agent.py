@@ -1,6 +1,6 @@
 """An agent that works through a long task in turns and wraps up when its model is told that the budget runs low.
 
-It knows nothing of budgets: whoever sets OPENAI_BASE_URL to the gateway gives it one. The gateway puts the warning into
+It knows nothing of budgets: whoever sets OPENAI_BASE_URL to the router gives it one. The router puts the warning into
 the request, for the model to read; a request that does not fit is refused, and no provider sees it.
 """
 

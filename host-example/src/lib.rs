@@ -18,7 +18,7 @@
 //! deadline per call. Its compiled form is cached, so that a second start takes milliseconds.
 //!
 //! With `default-features = false` the crate is the library alone, without the command line. The feature
-//! `records` adds the parsers of usage recordings.
+//! `recording` adds the parsers of usage recordings.
 
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 
@@ -26,17 +26,17 @@ mod bindings;
 mod builder;
 mod cache;
 mod error;
-#[cfg(feature = "gateway")]
-pub mod gateway;
 mod handle;
 mod instance;
 mod journal;
 mod meter;
 mod operation;
 mod overlay;
-#[cfg(feature = "records")]
-pub mod records;
+#[cfg(feature = "recording")]
+pub mod recording;
 mod registry;
+#[cfg(feature = "router")]
+pub mod router;
 mod shards;
 mod types;
 

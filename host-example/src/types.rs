@@ -253,18 +253,18 @@ translate!(types::BudgetWarning => BudgetWarning {
 translate!(UsageEntry => types::UsageEntry { thread_id, prompt_tokens, completion_tokens });
 translate!(ThreadOptions => types::ThreadOptions { max_tokens, parent });
 
-// What the gateway's guest is told.
-#[cfg(feature = "gateway")]
+// What the router's guest is told.
+#[cfg(feature = "router")]
 translate!(Usage => types::Usage {
     prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
 });
-#[cfg(feature = "gateway")]
+#[cfg(feature = "router")]
 translate!(BudgetExhausted => types::BudgetExhausted { thread_id, used, max_tokens, requested });
-#[cfg(feature = "gateway")]
+#[cfg(feature = "router")]
 translate!(BudgetWarning => types::BudgetWarning {
     percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
 });
-#[cfg(feature = "gateway")]
+#[cfg(feature = "router")]
 translate!(types::ThreadOptions => ThreadOptions { max_tokens, parent });
 
 /// Where a field is a list of records, each is translated.
@@ -284,7 +284,7 @@ impl From<types::Consumed> for Consumed {
     }
 }
 
-#[cfg(feature = "gateway")]
+#[cfg(feature = "router")]
 impl From<Consumed> for types::Consumed {
     fn from(Consumed { usage, crossed, repeated }: Consumed) -> Self {
         Self { usage: usage.into(), crossed: each(crossed), repeated }

@@ -18,7 +18,7 @@ fn serve() -> Command {
 #[test]
 fn flags_come_before_the_environment_and_that_before_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gateway.toml");
+    let file = folder.path().join("router.toml");
     fs::write(&file, "upstreams = [{ url = \"https://a\" }]\n[limits]\ncpu_ms = 0\n").unwrap();
     let check = || {
         let mut command = serve();
@@ -35,7 +35,7 @@ fn flags_come_before_the_environment_and_that_before_the_file() {
 #[test]
 fn what_is_wrong_is_named() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("gateway.toml");
+    let file = folder.path().join("router.toml");
     fs::write(&file, "[limits]\ncpu = 1\n").unwrap();
     let says = |command: &mut Command, words: &[&str]| {
         let output = command.assert().code(2).get_output().stderr.clone();
@@ -43,7 +43,7 @@ fn what_is_wrong_is_named() {
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
     };
     says(&mut serve(), &["no upstream", "https://api.openai.com"]);
-    says(serve().arg("--config").arg(&file), &["gateway.toml", "line 2", "cpu"]);
+    says(serve().arg("--config").arg(&file), &["router.toml", "line 2", "cpu"]);
     says(serve().arg("--upstream=api.openai.com"), &["[MODEL,...=]URL"]);
     says(serve().env("THREAD_BUDGET_UPSTREAM", "gpt-=ftp://a"), &["[MODEL,...=]URL"]);
     says(serve().args(["--upstream=https://a", "--admin-listen=0.0.0.0:0"]), &["admin.token"]);

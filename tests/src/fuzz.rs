@@ -3,9 +3,9 @@
 
 mod calls;
 mod database;
-mod gateway;
-mod records;
+mod recording;
 mod restore;
+mod router;
 mod source;
 
 pub use calls::steps;
@@ -17,9 +17,9 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: [Target; 5] = [
     ("calls", calls),
     ("database", database),
-    ("gateway", gateway),
-    ("records", records),
+    ("recording", recording),
     ("restore", restore),
+    ("router", router),
 ];
 
 /// Any calls: the core agrees with the naive model.
@@ -50,15 +50,15 @@ pub fn database(bytes: &[u8]) {
 ///
 /// # Panics
 /// When that is not so.
-pub fn records(bytes: &[u8]) {
-    records::check(bytes);
+pub fn recording(bytes: &[u8]) {
+    recording::check(bytes);
 }
 
-/// Any request and any stream: the gateway changes a body where it should and nowhere else, and a stream
+/// Any request and any stream: the router changes a body where it should and nowhere else, and a stream
 /// stays what it is however it is cut into pieces.
 ///
 /// # Panics
 /// When that is not so.
-pub fn gateway(bytes: &[u8]) {
-    gateway::check(bytes);
+pub fn router(bytes: &[u8]) {
+    router::check(bytes);
 }

@@ -6,9 +6,9 @@ pub mod call;
 pub mod crash;
 pub mod fuzz;
 pub mod model;
+pub mod provider;
 pub mod serving;
 pub mod subject;
-pub mod upstream;
 pub mod vector;
 
 pub use call::{Call, Outcome};

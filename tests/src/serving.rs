@@ -104,9 +104,9 @@ pub fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
-/// The command that starts the gateway on a free port in front of one upstream.
+/// The command that starts the router on a free port in front of one upstream.
 #[must_use]
-pub fn gateway(thread_budget: &Path, upstream: &str, tokens_per_thread: u64) -> Command {
+pub fn router(thread_budget: &Path, upstream: &str, tokens_per_thread: u64) -> Command {
     let mut command = Command::new(thread_budget);
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--log", "error"])

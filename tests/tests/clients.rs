@@ -1,4 +1,4 @@
-//! Puts the client libraries that agents use in front of the gateway, and prints a matrix.
+//! Puts the client libraries that agents use in front of the router, and prints a matrix.
 //!
 //! `cargo build --release --workspace && cargo test --release --workspace --test clients`
 
@@ -6,8 +6,8 @@ use clap::Parser;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use thread_budget_tests::serving::{Serving, gateway};
-use thread_budget_tests::upstream::Upstream;
+use thread_budget_tests::provider::Provider;
+use thread_budget_tests::serving::{Serving, router};
 
 /// The programs in tests/clients, and what each is asked to put to the cases.
 const CLIENTS: [(&str, &str); 3] = [("python", "openai"), ("python", "anthropic"), ("node", "openai")];
@@ -16,7 +16,7 @@ const CLIENTS: [(&str, &str); 3] = [("python", "openai"), ("python", "anthropic"
 const LIMIT: u64 = 1_000;
 
 /// Put the client libraries that agents use in front of a stand-in for the providers, directly and
-/// through the gateway, and print a matrix.
+/// through the router, and print a matrix.
 ///
 /// The libraries are unmodified and are told nothing but a base URL. Each is set up first, which takes a
 /// while the first time.
@@ -46,19 +46,19 @@ struct Line {
 enum Outcome {
     Passed,
     Failed,
-    /// It is about the gateway, and there is none.
+    /// It is about the router, and there is none.
     Skipped,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let upstream = Upstream::start().unwrap_or_else(|error| panic!("{error}"));
+    let provider = Provider::start().unwrap_or_else(|error| panic!("{error}"));
     let mut skipped = Vec::new();
-    let thread_budget = Path::new(env!("CARGO_BIN_EXE_stub_upstream")).with_file_name("thread-budget");
-    let gateway = Serving::start(&mut gateway(&thread_budget, &upstream.url(), LIMIT))
+    let thread_budget = Path::new(env!("CARGO_BIN_EXE_stub_provider")).with_file_name("thread-budget");
+    let router = Serving::start(&mut router(&thread_budget, &provider.url(), LIMIT))
         .map_err(|error| {
             skipped.push(format!(
-                "the gateway: {}: {error}; is it built? cargo build --release --workspace",
+                "the router: {}: {error}; is it built? cargo build --release --workspace",
                 thread_budget.display()
             ));
         })
@@ -67,15 +67,15 @@ fn main() -> ExitCode {
     let mut failed = false;
     for (folder, library) in CLIENTS {
         eprintln!("running {library}, {folder} …");
-        let mut run = |gateway| {
-            cases(folder, library, &upstream, gateway)
+        let mut run = |router| {
+            cases(folder, library, &provider, router)
                 .map_err(|reason| skipped.push(format!("{library}, {folder}: {reason}")))
                 .ok()
         };
         let Some(directly) = run(None) else { continue };
-        let through_gateway = gateway.as_ref().and_then(|gateway| run(Some(gateway))).unwrap_or_default();
-        print_matrix(&directly, &through_gateway);
-        failed |= directly.iter().chain(&through_gateway).any(|line| line.outcome == Outcome::Failed);
+        let through_router = router.as_ref().and_then(|router| run(Some(router))).unwrap_or_default();
+        print_matrix(&directly, &through_router);
+        failed |= directly.iter().chain(&through_router).any(|line| line.outcome == Outcome::Failed);
     }
     for reason in &skipped {
         println!("\nSKIPPED {reason}");
@@ -87,14 +87,14 @@ fn main() -> ExitCode {
 fn cases(
     folder: &str,
     library: &str,
-    upstream: &Upstream,
-    gateway: Option<&Serving>,
+    provider: &Provider,
+    router: Option<&Serving>,
 ) -> Result<Vec<Line>, String> {
     let program: PathBuf = [env!("CARGO_MANIFEST_DIR"), "clients", folder, "cases"].iter().collect();
     let output = Command::new(&program)
         .arg(library)
-        .arg(upstream.url())
-        .args(gateway.map(Serving::url))
+        .arg(provider.url())
+        .args(router.map(Serving::url))
         .stderr(Stdio::piped())
         .output()
         .map_err(|error| format!("{}: {error}", program.display()))?;
@@ -114,11 +114,11 @@ fn cases(
     }
 }
 
-fn print_matrix(directly: &[Line], through_gateway: &[Line]) {
+fn print_matrix(directly: &[Line], through_router: &[Line]) {
     let client = directly.first().map_or("", |line| &line.client);
-    println!("\n{client:<40}  {:<8}  through the gateway", "directly");
+    println!("\n{client:<40}  {:<8}  through the router", "directly");
     for (index, line) in directly.iter().enumerate() {
-        let through = through_gateway.get(index);
+        let through = through_router.get(index);
         let outcome = |line: Option<&Line>| match line.map(|line| line.outcome) {
             Some(Outcome::Passed) => "passed",
             Some(Outcome::Failed) => "FAILED",
@@ -126,7 +126,7 @@ fn print_matrix(directly: &[Line], through_gateway: &[Line]) {
         };
         println!("{:<40}  {:<8}  {}", line.case, outcome(Some(line)), outcome(through));
     }
-    for (way, lines) in [("directly", directly), ("through the gateway", through_gateway)] {
+    for (way, lines) in [("directly", directly), ("through the router", through_router)] {
         for Line { client, case, detail, .. } in lines.iter().filter(|line| line.outcome == Outcome::Failed) {
             println!("\nFAILED {client}, {case}, {way}: {detail}");
         }

@@ -1,7 +1,7 @@
 /** The replay part of the page: a file in, a timeline that plays, and what came of it. */
 import { byId, figures, formatTokens, make, message } from "./dom.js";
 import { Gauge, stateOf } from "./gauge.js";
-import { RecordError, readRecords } from "./records.js";
+import { RecordError, readRecords } from "./recording.js";
 import { Replay, SHARES } from "./replay.js";
 import { sampleFile } from "./sample.js";
 import { Timeline } from "./timeline.js";

@@ -1,6 +1,6 @@
 /** A recording put through the component, forwards and backwards, a slice of time at a time. */
 import { BudgetExhaustedError, Registry, type Severity, type Tokens } from "thread-budget";
-import type { UsageRecord } from "./records.js";
+import type { UsageRecord } from "./recording.js";
 
 export interface ReplaySettings {
   maxTokensPerThread: number;

@@ -16,7 +16,7 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use thread_budget_host::records::Format;
+use thread_budget_host::recording::Format;
 use thread_budget_host::{
     Cache, Durability, LoadError, MAX_THREAD_ID_BYTES, Severity, StorageError, Threshold,
 };

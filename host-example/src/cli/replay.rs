@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
-use thread_budget_host::records::{RecordError, Records};
+use thread_budget_host::recording::{RecordError, Records};
 use thread_budget_host::{Cache, CallError, LoadError, MAX_BATCH, Registry, ThresholdCrossed, UsageEntry};
 
 /// How long somebody may wait for what they do not notice.

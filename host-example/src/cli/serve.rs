@@ -1,4 +1,4 @@
-//! `thread-budget serve`: the gateway, from flags, environment and file to its end.
+//! `thread-budget serve`: the router, from flags, environment and file to its end.
 
 // Help is read in a terminal, where a link is text.
 #![allow(rustdoc::bare_urls)]
@@ -15,7 +15,7 @@ use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use thread_budget_host::gateway::{Config, Gateway, GatewayError, Running, Tls, UnmeteredPaths, Upstream};
+use thread_budget_host::router::{Config, Router, RouterError, Running, Tls, UnmeteredPaths, Upstream};
 use thread_budget_host::{Cache, Registry, Threshold};
 use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
@@ -109,7 +109,7 @@ struct BudgetArgs {
     #[arg(long, value_name = "BYTES", env = "THREAD_BUDGET_MAX_MEMORY_BYTES")]
     max_memory_bytes: Option<usize>,
     /// Warn at this percent of the limit; repeat for several, or separate them by commas.
-    /// [file: gateway.thresholds] [default: 75=warning,90=critical,95=final]
+    /// [file: router.thresholds] [default: 75=warning,90=critical,95=final]
     #[arg(
         long = "threshold",
         value_name = "PERCENT=SEVERITY",
@@ -120,9 +120,9 @@ struct BudgetArgs {
     thresholds: Vec<Threshold>,
 }
 
-/// In the file they are in the table `gateway`.
+/// In the file they are in the table `router`.
 #[derive(Args)]
-#[command(next_help_heading = "Router, in the file's table [gateway]")]
+#[command(next_help_heading = "Router, in the file's table [router]")]
 struct RouterArgs {
     /// The request header that names the thread. [default: x-thread-id]
     #[arg(long, value_name = "NAME", env = "THREAD_BUDGET_THREAD_HEADER")]
@@ -245,7 +245,7 @@ macro_rules! replace {
 impl ServeArgs {
     /// The file's settings, with those of flags and environment in their place.
     fn settings(&self) -> Result<Config, Failure> {
-        let invalid = |error: thread_budget_host::gateway::ConfigError| Failure::Input(error.to_string());
+        let invalid = |error: thread_budget_host::router::ConfigError| Failure::Input(error.to_string());
         let mut config = self
             .config
             .as_deref()
@@ -267,9 +267,9 @@ impl ServeArgs {
         let BudgetArgs { thresholds, .. } = &self.budgets;
         replace!(config, self.budgets => database, durability, tokens_per_thread, max_threads, max_memory_bytes);
         if !thresholds.is_empty() {
-            config.gateway.thresholds = thresholds.iter().map(|threshold| (*threshold).into()).collect();
+            config.router.thresholds = thresholds.iter().map(|threshold| (*threshold).into()).collect();
         }
-        replace!(config.gateway, self.router =>
+        replace!(config.router, self.router =>
             thread_header, allow_thread_options, unmetered_paths, cut_streams, in_band_warnings, retries,
             retry_pause_ms, max_retry_pause_ms, max_request_bytes, max_response_bytes, request_body_timeout_ms,
             connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, request_timeout_ms);
@@ -308,7 +308,7 @@ async fn serve(
     metrics: PrometheusHandle,
 ) -> Result<(), Failure> {
     let stop = on_signal()?;
-    let running = Gateway::new(config.clone(), registry.clone())
+    let running = Router::new(config.clone(), registry.clone())
         .cache(cache)
         .metrics(metrics.clone())
         .start()
@@ -368,9 +368,9 @@ fn introduce(config: &Config, registry: &Registry, running: &Running) -> Result<
     Ok(())
 }
 
-fn failure(error: GatewayError) -> Failure {
+fn failure(error: RouterError) -> Failure {
     match error {
-        GatewayError::Config(_) | GatewayError::Certificate { .. } | GatewayError::Tls(_) => {
+        RouterError::Config(_) | RouterError::Certificate { .. } | RouterError::Tls(_) => {
             Failure::Input(error.to_string())
         }
         other => Failure::Other(other.to_string()),

@@ -1,4 +1,4 @@
-//! `thread-budget watch`: a gateway's threads, live, in a terminal or as lines of JSON.
+//! `thread-budget watch`: a router's threads, live, in a terminal or as lines of JSON.
 
 mod model;
 mod screen;
@@ -25,14 +25,14 @@ const PACE: Duration = Duration::from_millis(100);
 /// How many updates may wait for the screen or the output.
 const BACKLOG: usize = 256;
 
-/// Watch a gateway's threads live: their budgets, warnings and refusals.
+/// Watch a router's threads live: their budgets, warnings and refusals.
 ///
 /// In a terminal: arrows, Page Up and Page Down, Home and End move; s changes the order; q leaves. When
-/// standard output is not a terminal every event is printed as a line of JSON. When the gateway goes
+/// standard output is not a terminal every event is printed as a line of JSON. When the router goes
 /// away it is tried again until it is back.
 #[derive(Args)]
 pub(super) struct WatchArgs {
-    /// Where the gateway's admin side is.
+    /// Where the router's admin side is.
     #[arg(default_value = "http://127.0.0.1:8081")]
     url: String,
     /// Its admin token. [default: what THREAD_BUDGET_ADMIN_TOKEN says, which other users cannot see]
@@ -50,7 +50,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), Failure> {
     if io::stdout().is_terminal() { show(&args.url, updates) } else { print(updates) }
 }
 
-/// Every event as a line, until the reader or the gateway has had enough.
+/// Every event as a line, until the reader or the router has had enough.
 fn print(mut updates: mpsc::Receiver<Update>) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     while let Some(update) = updates.blocking_recv() {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 
-/** Tokens of a thread, as the gateway is started. */
+/** Tokens of a thread, as the router is started. */
 export const LIMIT = 1000;
 
 /** The tool of the cases. */
@@ -48,8 +48,8 @@ class Stub {
 const cases = [];
 
 /** Register a case; `run` gets the world in which it runs. */
-export function test(name, run, { needsGateway = false } = {}) {
-  cases.push({ name, run, needsGateway });
+export function test(name, run, { needsRouter = false } = {}) {
+  cases.push({ name, run, needsRouter });
 }
 
 /** Fail unless the promise is rejected with an error of the class; that error. */
@@ -82,18 +82,18 @@ export function warningsIn(texts) {
   return texts.filter((text) => typeof text === "string" && text.includes("token budget is used"));
 }
 
-/** Run every case; the arguments are the stub's URL and perhaps the gateway's. */
+/** Run every case; the arguments are the stub's URL and perhaps the router's. */
 export async function run(client) {
-  const [stubUrl, gateway] = process.argv.slice(2);
-  for (const { name, run, needsGateway } of cases) {
+  const [stubUrl, router] = process.argv.slice(2);
+  for (const { name, run, needsRouter } of cases) {
     const line = { client, case: name, outcome: "passed" };
-    if (needsGateway && !gateway) {
-      Object.assign(line, { outcome: "skipped", detail: "it is about the gateway" });
+    if (needsRouter && !router) {
+      Object.assign(line, { outcome: "skipped", detail: "it is about the router" });
     } else {
       const world = {
         stub: new Stub(stubUrl),
-        baseUrl: gateway ?? stubUrl,
-        throughGateway: gateway !== undefined,
+        baseUrl: router ?? stubUrl,
+        throughRouter: router !== undefined,
         // The paths of the requests that the client has sent, retries included.
         sent: [],
         thread: `${name}-${Date.now()}`.replaceAll(" ", "-"),

@@ -1,4 +1,4 @@
-// The cases of the package `openai`, which nothing but its base URL tells that there is a gateway.
+// The cases of the package `openai`, which nothing but its base URL tells that there is a router.
 
 import assert from "node:assert/strict";
 import OpenAI, { APIError, BadRequestError, NotFoundError, RateLimitError } from "openai";
@@ -7,7 +7,7 @@ import { ARGUMENTS, LIMIT, WEATHER, incremental, rejection, run, test, warningsI
 
 const CHAT_TOOL = { type: "function", function: { name: "weather", parameters: WEATHER } };
 const RESPONSES_TOOL = { type: "function", name: "weather", parameters: WEATHER, strict: false };
-const ONLY_GATEWAY = { needsGateway: true };
+const ONLY_ROUTER = { needsRouter: true };
 
 /** A client as anybody would make one; its `fetch` notes what is sent. */
 function clientOf(world) {
@@ -50,7 +50,7 @@ test("chat", async (world) => {
   const [received] = await world.stub.requests();
   assert.equal(received.headers.authorization, "Bearer sk-stub");
   assert.deepEqual(received.body, request);
-  if (world.throughGateway) {
+  if (world.throughRouter) {
     const total = data.usage.total_tokens;
     assert.equal(response.headers.get("x-ratelimit-limit-tokens"), `${LIMIT}`);
     assert.equal(response.headers.get("x-ratelimit-remaining-tokens"), `${LIMIT - total}`);
@@ -108,7 +108,7 @@ test("chat refusal", async (world) => {
     assert.deepEqual(world.sent, ["/v1/chat/completions"]);
   }
   assert.deepEqual(await world.stub.requests(), []);
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 test("chat warning", async (world) => {
   const client = clientOf(world);
@@ -127,7 +127,7 @@ test("chat warning", async (world) => {
   const warnings = warningsIn(warned.filter(({ role }) => role === "system").map(({ content }) => content));
   assert.equal(warnings.length, 1);
   assert.match(warnings[0], /^Note: 79%/);
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 test("chat warning and tools", async (world) => {
   const client = clientOf(world);
@@ -141,7 +141,7 @@ test("chat warning and tools", async (world) => {
   const roles = warned.map(({ role }) => role);
   assert.equal(roles.indexOf("tool"), roles.indexOf("assistant") + 1);
   assert.deepEqual(roles.filter((role) => role !== "system"), ["user", "assistant", "tool"]);
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 test("chat stream that passes the budget", async (world) => {
   const request = { model: "stub-endless", messages: say("Go on"), max_tokens: 500, stream: true };
@@ -149,7 +149,7 @@ test("chat stream that passes the budget", async (world) => {
   const error = await rejection(all(stream), APIError);
   assert.equal(error.code, "budget_exhausted");
   assert.equal(error.type, "budget_exhausted");
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 test("chat counted once", async (world) => {
   const client = clientOf(world);
@@ -162,7 +162,7 @@ test("chat counted once", async (world) => {
   }
   assert.equal(remaining[0], remaining[1]);
   assert.equal(remaining[0] - remaining[2], LIMIT - remaining[0]);
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 test("provider's errors", async (world) => {
   const client = clientOf(world);
@@ -175,7 +175,7 @@ test("provider's errors", async (world) => {
 test("provider fails twice", async (world) => {
   await clientOf(world).chat.completions.create({ model: "stub-fail-twice", messages: say("Hello") });
   assert.equal((await world.stub.requests()).length, 3);
-  assert.equal(world.sent.length, world.throughGateway ? 1 : 3);
+  assert.equal(world.sent.length, world.throughRouter ? 1 : 3);
 });
 
 test("connection dies", async (world) => {
@@ -194,7 +194,7 @@ test("responses", async (world) => {
   assert.equal(data.usage.input_tokens, (await world.stub.billed()).prompt_tokens);
   assert.equal(data.usage.output_tokens, 16);
   assert.match(data.output_text, /^tokens flow/);
-  if (world.throughGateway) {
+  if (world.throughRouter) {
     assert.equal(response.headers.get("x-ratelimit-remaining-tokens"), `${LIMIT - data.usage.total_tokens}`);
   }
 });
@@ -228,7 +228,7 @@ test("responses refusal", async (world) => {
   isRefusal(await rejection(clientOf(world).responses.create(request), RateLimitError));
   assert.deepEqual(world.sent, ["/v1/responses"]);
   assert.deepEqual(await world.stub.requests(), []);
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 test("responses warning", async (world) => {
   const client = clientOf(world);
@@ -241,7 +241,7 @@ test("responses warning", async (world) => {
   const told = warned.filter(({ role }) => role !== "user").map(({ content }) => content[0].text ?? content);
   assert.equal(warningsIn(told).length, 1);
   assert.equal(warned.filter(({ role }) => role === "user").length, 1);
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 test("responses stream that passes the budget", async (world) => {
   const request = { model: "stub-endless", input: "Go on", max_output_tokens: 500, stream: true };
@@ -250,6 +250,6 @@ test("responses stream that passes the budget", async (world) => {
   // The form that the API documents does not raise: the last event says it.
   const last = outcome instanceof APIError ? outcome : outcome.at(-1);
   assert.equal(last.code, "budget_exhausted");
-}, ONLY_GATEWAY);
+}, ONLY_ROUTER);
 
 await run(`openai ${VERSION}, Node`);

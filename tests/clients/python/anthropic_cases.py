@@ -1,4 +1,4 @@
-"""The cases of the package `anthropic`, which nothing but its base URL tells that there is a gateway."""
+"""The cases of the package `anthropic`, which nothing but its base URL tells that there is a router."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def messages(world: World) -> None:
     [request] = world.stub.requests()
     equal(request["headers"]["authorization"], "Bearer sk-stub", "authorization")
     equal(request["body"], {"model": "stub", "max_tokens": 50, "messages": say("Hello")}, "body")
-    if world.through_gateway:
+    if world.through_router:
         total = message.usage.input_tokens + message.usage.output_tokens
         equal(raw.headers["x-ratelimit-limit-tokens"], str(LIMIT), "limit")
         equal(raw.headers["x-ratelimit-remaining-tokens"], str(LIMIT - total), "remaining")
@@ -68,7 +68,7 @@ def messages_cached(world: World) -> None:
     assert usage.cache_read_input_tokens
     prompt = usage.input_tokens + usage.cache_creation_input_tokens + usage.cache_read_input_tokens
     equal(prompt, world.stub.billed()["prompt_tokens"], "prompt tokens")
-    if world.through_gateway:
+    if world.through_router:
         equal(raw.headers["x-ratelimit-remaining-tokens"], str(LIMIT - prompt - 16), "remaining")
 
 
@@ -103,7 +103,7 @@ def messages_tools(world: World) -> None:
     equal(streamed.input, ARGUMENTS, "streamed arguments")
 
 
-@case("messages refusal", needs_gateway=True)
+@case("messages refusal", needs_router=True)
 def messages_refusal(world: World) -> None:
     client = client_of(world, "messages-refusal")
     for stream in (False, True):
@@ -119,7 +119,7 @@ def messages_refusal(world: World) -> None:
     equal(world.stub.requests(), [], "the stub's requests")
 
 
-@case("messages warning", needs_gateway=True)
+@case("messages warning", needs_router=True)
 def messages_warning(world: World) -> None:
     client = client_of(world, "messages-warning")
     for words in (790, 1, 1):
@@ -133,7 +133,7 @@ def messages_warning(world: World) -> None:
     equal(warned["messages"], say("Hello"), "what was said")
 
 
-@case("messages warning and tools", needs_gateway=True)
+@case("messages warning and tools", needs_router=True)
 def messages_warning_tools(world: World) -> None:
     client = client_of(world, "messages-warning-tools")
     first = client.messages.create(
@@ -152,7 +152,7 @@ def messages_warning_tools(world: World) -> None:
     equal(warned["messages"], conversation, "what was said")
 
 
-@case("messages stream that passes the budget", needs_gateway=True)
+@case("messages stream that passes the budget", needs_router=True)
 def messages_cut(world: World) -> None:
     client = client_of(world, "messages-cut")
     stream = client.messages.create(model="stub-endless", max_tokens=500, messages=say("Go on"), stream=True)
@@ -181,7 +181,7 @@ def provider_fails_twice(world: World) -> None:
     client = client_of(world, "fail-twice")
     client.messages.create(model="stub-fail-twice", max_tokens=50, messages=say("Hello"))
     equal(len(world.stub.requests()), 3, "the stub's requests")
-    equal(len(world.sent), 1 if world.through_gateway else 3, "the client's requests")
+    equal(len(world.sent), 1 if world.through_router else 3, "the client's requests")
 
 
 run(f"anthropic {anthropic.__version__}, Python")

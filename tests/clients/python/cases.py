@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 LIMIT = 1_000
-"""Tokens of a thread, as the gateway is started."""
+"""Tokens of a thread, as the router is started."""
 
 WEATHER = {
     "type": "object",
@@ -59,7 +59,7 @@ class World:
 
     stub: Stub
     base_url: str
-    through_gateway: bool
+    through_router: bool
     sent: list[str] = field(default_factory=list)
     """The paths of the requests that the client has sent, retries included."""
 
@@ -72,11 +72,11 @@ Case = Callable[[World], None]
 _CASES: list[tuple[str, Case, bool]] = []
 
 
-def case(name: str, *, needs_gateway: bool = False) -> Callable[[Case], Case]:
+def case(name: str, *, needs_router: bool = False) -> Callable[[Case], Case]:
     """Register a case."""
 
     def register(run: Case) -> Case:
-        _CASES.append((name, run, needs_gateway))
+        _CASES.append((name, run, needs_router))
         return run
 
     return register
@@ -114,13 +114,13 @@ def warnings_in(texts: Iterable[object]) -> list[str]:
 
 
 def run(client: str) -> None:
-    """Run every case; the arguments are the stub's URL and perhaps the gateway's."""
-    stub, *gateway = sys.argv[1:]
-    for name, run_case, needs_gateway in _CASES:
-        world = World(Stub(stub), (gateway or [stub])[0], bool(gateway))
+    """Run every case; the arguments are the stub's URL and perhaps the router's."""
+    stub, *router = sys.argv[1:]
+    for name, run_case, needs_router in _CASES:
+        world = World(Stub(stub), (router or [stub])[0], bool(router))
         line = {"client": client, "case": name, "outcome": "passed"}
-        if needs_gateway and not gateway:
-            line |= {"outcome": "skipped", "detail": "it is about the gateway"}
+        if needs_router and not router:
+            line |= {"outcome": "skipped", "detail": "it is about the router"}
         else:
             world.stub.clear()
             try:

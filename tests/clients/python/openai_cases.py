@@ -1,4 +1,4 @@
-"""The cases of the package `openai`, which nothing but its base URL tells that there is a gateway."""
+"""The cases of the package `openai`, which nothing but its base URL tells that there is a router."""
 
 import json
 from typing import Any
@@ -45,7 +45,7 @@ def chat(world: World) -> None:
     [request] = world.stub.requests()
     equal(request["headers"]["authorization"], "Bearer sk-stub", "authorization")
     equal(request["body"], {"model": "stub", "messages": say("Hello"), "user": "u"}, "body")
-    if world.through_gateway:
+    if world.through_router:
         total = completion.usage.total_tokens
         equal(raw.headers["x-ratelimit-limit-tokens"], str(LIMIT), "limit")
         equal(raw.headers["x-ratelimit-remaining-tokens"], str(LIMIT - total), "remaining")
@@ -98,7 +98,7 @@ def chat_tools(world: World) -> None:
     equal(json.loads(arguments), ARGUMENTS, "streamed arguments")
 
 
-@case("chat refusal", needs_gateway=True)
+@case("chat refusal", needs_router=True)
 def chat_refusal(world: World) -> None:
     client = client_of(world, "chat-refusal")
     for stream in (False, True):
@@ -115,7 +115,7 @@ def chat_refusal(world: World) -> None:
     equal(world.stub.requests(), [], "the stub's requests")
 
 
-@case("chat warning", needs_gateway=True)
+@case("chat warning", needs_router=True)
 def chat_warning(world: World) -> None:
     client = client_of(world, "chat-warning")
 
@@ -136,7 +136,7 @@ def chat_warning(world: World) -> None:
     equal(len(warned), 2, "messages")
 
 
-@case("chat warning and tools", needs_gateway=True)
+@case("chat warning and tools", needs_router=True)
 def chat_warning_tools(world: World) -> None:
     client = client_of(world, "chat-warning-tools")
     messages = say("Weather? " + "x" * 3_100)
@@ -153,7 +153,7 @@ def chat_warning_tools(world: World) -> None:
     equal([role for role in roles if role != "system"], ["user", "assistant", "tool"], "what was said")
 
 
-@case("chat stream that passes the budget", needs_gateway=True)
+@case("chat stream that passes the budget", needs_router=True)
 def chat_cut(world: World) -> None:
     client = client_of(world, "chat-cut")
     stream = client.chat.completions.create(model="stub-endless", messages=say("Go on"), max_tokens=500, stream=True)
@@ -167,7 +167,7 @@ def chat_cut(world: World) -> None:
     assert 100 < billed < 3 * LIMIT, billed
 
 
-@case("chat counted once", needs_gateway=True)
+@case("chat counted once", needs_router=True)
 def chat_idempotent(world: World) -> None:
     client = client_of(world, "chat-once")
     remaining = []
@@ -196,7 +196,7 @@ def provider_errors(world: World) -> None:
     else:
         raise AssertionError("no error")
     equal(world.sent, ["/v1/chat/completions"] * 2, "sent")
-    if world.through_gateway:
+    if world.through_router:
         raw = client.chat.completions.with_raw_response.create(model="stub", messages=say("Hello"))
         total = world.stub.billed()["prompt_tokens"] + world.stub.billed()["completion_tokens"]
         equal(raw.headers["x-ratelimit-remaining-tokens"], str(LIMIT - total), "remaining")
@@ -207,7 +207,7 @@ def provider_fails_twice(world: World) -> None:
     client = client_of(world, "fail-twice")
     client.chat.completions.create(model="stub-fail-twice", messages=say("Hello"))
     equal(len(world.stub.requests()), 3, "the stub's requests")
-    equal(len(world.sent), 1 if world.through_gateway else 3, "the client's requests")
+    equal(len(world.sent), 1 if world.through_router else 3, "the client's requests")
 
 
 @case("connection dies")
@@ -236,7 +236,7 @@ def responses(world: World) -> None:
     equal(response.usage.input_tokens, world.stub.billed()["prompt_tokens"], "input tokens")
     equal(response.usage.output_tokens, 16, "output tokens")
     assert response.output_text.startswith("tokens flow")
-    if world.through_gateway:
+    if world.through_router:
         left = LIMIT - response.usage.total_tokens
         equal(raw.headers["x-ratelimit-remaining-tokens"], str(left), "remaining")
 
@@ -268,7 +268,7 @@ def responses_tools(world: World) -> None:
     assert second.output_text
 
 
-@case("responses refusal", needs_gateway=True)
+@case("responses refusal", needs_router=True)
 def responses_refusal(world: World) -> None:
     client = client_of(world, "responses-refusal")
     try:
@@ -281,7 +281,7 @@ def responses_refusal(world: World) -> None:
     equal(world.stub.requests(), [], "the stub's requests")
 
 
-@case("responses warning", needs_gateway=True)
+@case("responses warning", needs_router=True)
 def responses_warning(world: World) -> None:
     client = client_of(world, "responses-warning")
     for words in (790, 1, 1):
@@ -295,7 +295,7 @@ def responses_warning(world: World) -> None:
     equal(len([item for item in warned if item["role"] == "user"]), 1, "what was said")
 
 
-@case("responses stream that passes the budget", needs_gateway=True)
+@case("responses stream that passes the budget", needs_router=True)
 def responses_cut(world: World) -> None:
     client = client_of(world, "responses-cut")
     stream = client.responses.create(model="stub-endless", input="Go on", max_output_tokens=500, stream=True)

@@ -194,7 +194,7 @@ await onPage("with thousands of threads a few rows are drawn, and any thread is 
 await onPage("the token is asked for, and kept for the tab", GUARDED, async (page) => {
   await page.locator("#token").fill("wrong");
   await page.locator("#token").press("Enter");
-  await page.getByText("That is not this gateway's admin token").waitFor();
+  await page.getByText("That is not this router's admin token").waitFor();
   await page.locator("#token").fill("secret");
   await page.getByRole("button", { name: "Go on" }).click();
   await live(page);

@@ -4,7 +4,7 @@ use crate::server::Server;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use thread_budget_host::gateway::{Admin, AdminError, Events};
+use thread_budget_host::router::{Admin, AdminError, Events};
 use thread_budget_host::{Registry, ThreadOptions};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -193,7 +193,7 @@ fn with_a_token_nothing_is_told_without_it() {
     }
     let token = ("authorization", "Bearer secret");
     assert_eq!(ids(&server.ask("GET", "/threads", &[token], "").json()), ["a"]);
-    assert_eq!(server.ask("GET", "/threads", &[token, ("host", "gateway.example")], "").status, 200);
+    assert_eq!(server.ask("GET", "/threads", &[token, ("host", "router.example")], "").status, 200);
     assert_eq!(server.get("/healthz").status, 200);
 }
 

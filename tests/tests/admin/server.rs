@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use thread_budget_host::gateway::{Admin, Event, Events};
+use thread_budget_host::router::{Admin, Event, Events};
 use thread_budget_host::{CallError, Registry};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -37,7 +37,7 @@ impl Server {
         Self { registry, events, address, _runtime: runtime }
     }
 
-    /// Consume as the gateway does: say so, and what was crossed.
+    /// Consume as the router does: say so, and what was crossed.
     pub(crate) fn consume(&self, thread_id: &str, tokens: u64) {
         let consumed = self.registry.consume(thread_id, tokens, 0).expect("it is recorded");
         for crossed in &consumed.crossed {
@@ -47,7 +47,7 @@ impl Server {
         self.changed(thread_id);
     }
 
-    /// Check as the gateway does, and say that it was refused.
+    /// Check as the router does, and say that it was refused.
     pub(crate) fn refuse(&self, thread_id: &str, tokens: u64) {
         let Err(CallError::Refused(exhausted)) = self.registry.check_budget(thread_id, tokens) else {
             panic!("{tokens} fit into {thread_id}");

@@ -15,7 +15,7 @@ fn watch(url: &str, token: Option<&str>) -> Child {
 }
 
 #[test]
-fn events_are_lines_of_json_and_go_on_when_the_gateway_is_back() {
+fn events_are_lines_of_json_and_go_on_when_the_router_is_back() {
     let server = Server::start(Some("secret"));
     let address = server.address;
     let mut watch = watch(&format!("http://{address}/"), Some("secret"));

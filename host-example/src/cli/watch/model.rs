@@ -1,8 +1,8 @@
-//! What is known of the gateway's threads, and what of it is looked at.
+//! What is known of the router's threads, and what of it is looked at.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use thread_budget_host::gateway::admin::{Live, Thread, Totals};
+use thread_budget_host::router::admin::{Live, Thread, Totals};
 use thread_budget_host::{Severity, Threshold};
 
 /// The most threads that are kept; of more the smallest go.

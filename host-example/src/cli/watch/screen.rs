@@ -8,7 +8,7 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
-use thread_budget_host::gateway::admin::Thread;
+use thread_budget_host::router::admin::Thread;
 use thread_budget_host::{Severity, Threshold};
 
 /// The longest name that is shown, in characters.

@@ -11,11 +11,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use std::time::Duration;
-use thread_budget_host::gateway::admin::Live;
+use thread_budget_host::router::admin::Live;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-/// The gateway says something every 15 seconds; who is silent for longer is gone.
+/// The router says something every 15 seconds; who is silent for longer is gone.
 const SILENCE: Duration = Duration::from_secs(40);
 
 /// How long a connection is left alone after it broke.
@@ -33,7 +33,7 @@ pub(super) enum Update {
     },
     /// There is no connection, for that reason; it is tried again.
     Lost(String),
-    /// The gateway does not want this watcher.
+    /// The router does not want this watcher.
     Refused(String),
 }
 
@@ -72,7 +72,7 @@ impl Source {
         Ok(Self { client, uri, authorization: authorization.transpose()? })
     }
 
-    /// Send updates until nobody takes them or the gateway refuses.
+    /// Send updates until nobody takes them or the router refuses.
     pub(super) async fn follow(self, updates: mpsc::Sender<Update>) {
         loop {
             let update = match self.connect(&updates).await {
@@ -114,8 +114,8 @@ impl Source {
                 Ok(Some(Err(error))) => {
                     return End::Lost(format!("the connection broke: {}", causes(&error)));
                 }
-                Ok(None) => return End::Lost("the gateway ended the connection".into()),
-                Err(_) => return End::Lost("the gateway fell silent".into()),
+                Ok(None) => return End::Lost("the router ended the connection".into()),
+                Err(_) => return End::Lost("the router fell silent".into()),
             };
             events.push(&bytes);
             while let Some(data) = events.next_data() {
@@ -143,7 +143,7 @@ async fn refusal(response: Response<Incoming>) -> End {
     let body = body.ok().and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
     let json: Value = serde_json::from_slice(&body).unwrap_or_default();
     let message = json["error"]["message"].as_str().unwrap_or("it says no more");
-    let reason = format!("the gateway answers {status}: {message}");
+    let reason = format!("the router answers {status}: {message}");
     // Overload passes.
     if status.is_server_error() { End::Lost(reason) } else { End::Refused(reason) }
 }

@@ -1,0 +1,361 @@
+//! The exports, each a translation of one call.
+
+extern crate alloc;
+
+use crate::runtime::InstanceState;
+use alloc::string::String;
+use alloc::vec::Vec;
+use bindings::exports::thread_budget::registry::{registry, types, warnings};
+use thread_budget_core::{self as core, Registry, Thresholds};
+
+mod bindings {
+    #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]
+    use super::Component;
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "thread-budget",
+        disable_run_ctors_once_workaround: true,
+    });
+    export!(Component);
+}
+
+static REGISTRY: InstanceState<Registry> = InstanceState::new(Registry::new());
+
+/// What one thread takes in the list of all, beyond the bytes of its id: here, in the canonical ABI
+/// (pointer, length and six counters), and, generously, for what the allocator adds to the id.
+const ROW_BYTES: usize = size_of::<(String, types::Usage)>() + 56 + 32;
+
+struct Component;
+
+/// What a row of crossed thresholds takes beside its own size and the bytes of its id: in the canonical
+/// ABI, and for what the allocator adds to the id.
+const CROSSED_BYTES: usize = 56 + 32;
+
+/// What a row of a snapshot takes in the canonical ABI, beside its own size and its lists.
+const STATE_BYTES: usize = 96;
+
+/// What the handles of the contract stand for.
+struct ThreadBudget(core::ThreadBudget);
+struct Reservation(core::Reservation);
+
+impl registry::Guest for Component {
+    type ThreadBudget = ThreadBudget;
+    type Reservation = Reservation;
+
+    fn configure(max_tokens_per_thread: u64) {
+        REGISTRY.with(|registry| registry.configure(max_tokens_per_thread));
+    }
+
+    fn max_tokens_per_thread() -> u64 {
+        REGISTRY.with(|registry| registry.max_tokens_per_thread())
+    }
+
+    fn set_thresholds(thresholds: Vec<types::Threshold>) -> Result<(), types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.set_thresholds(thresholds.into_iter().map(Into::into))?))
+    }
+
+    fn thresholds() -> Vec<types::Threshold> {
+        REGISTRY.with(|registry| registry.thresholds().iter().map(Into::into).collect())
+    }
+
+    fn set_max_threads(max_threads: u32) {
+        REGISTRY.with(|registry| registry.set_max_threads(max_threads));
+    }
+
+    fn get_budget(thread_id: String) -> Result<registry::ThreadBudget, types::RegistryError> {
+        let budget = REGISTRY.with(|registry| registry.get_budget(&thread_id))?;
+        Ok(registry::ThreadBudget::new(ThreadBudget(budget)))
+    }
+
+    fn check_budget(thread_id: String, estimated_tokens: u64) -> Result<(), types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.check_budget(&thread_id, estimated_tokens)?))
+    }
+
+    fn consume(
+        thread_id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Result<types::Consumed, types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.consume(&thread_id, prompt_tokens, completion_tokens)?.into()))
+    }
+
+    fn consume_batch(
+        entries: Vec<types::UsageEntry>,
+    ) -> Result<Vec<types::ThresholdCrossed>, types::RegistryError> {
+        let entries =
+            entries.iter().map(|entry| (&*entry.thread_id, entry.prompt_tokens, entry.completion_tokens));
+        let crossed = REGISTRY.with(|registry| registry.consume_batch(entries, CROSSED_BYTES))?;
+        Ok(each(crossed))
+    }
+
+    fn consume_once(
+        thread_id: String,
+        request_id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Result<types::Consumed, types::RegistryError> {
+        REGISTRY.with(|registry| {
+            Ok(registry.consume_once(&thread_id, &request_id, prompt_tokens, completion_tokens)?.into())
+        })
+    }
+
+    fn reserve(
+        thread_id: String,
+        estimated_tokens: u64,
+    ) -> Result<registry::Reservation, types::RegistryError> {
+        let reservation = REGISTRY.with(|registry| registry.reserve(&thread_id, estimated_tokens))?;
+        Ok(registry::Reservation::new(Reservation(reservation)))
+    }
+
+    fn open_thread(
+        thread_id: String,
+        options: types::ThreadOptions,
+    ) -> Result<registry::ThreadBudget, types::RegistryError> {
+        let types::ThreadOptions { max_tokens, parent } = options;
+        let budget =
+            REGISTRY.with(|registry| registry.open_thread(&thread_id, max_tokens, parent.as_deref()))?;
+        Ok(registry::ThreadBudget::new(ThreadBudget(budget)))
+    }
+
+    fn set_limit(thread_id: String, max_tokens: u64) -> Result<types::Usage, types::RegistryError> {
+        REGISTRY.with(|registry| Ok(registry.set_limit(&thread_id, max_tokens)?.into()))
+    }
+
+    fn take_warnings(thread_id: String) -> Vec<types::BudgetWarning> {
+        let warnings = REGISTRY.with(|registry| registry.take_warnings(&thread_id));
+        each(warnings)
+    }
+
+    fn held_tokens(thread_id: String) -> u64 {
+        REGISTRY.with(|registry| registry.held_tokens(&thread_id))
+    }
+
+    fn has_budget(thread_id: String) -> bool {
+        REGISTRY.with(|registry| registry.has_budget(&thread_id))
+    }
+
+    fn get_usage(thread_id: String) -> Option<types::Usage> {
+        REGISTRY.with(|registry| registry.get_usage(&thread_id).map(Into::into))
+    }
+
+    fn get_all_usage() -> Vec<(String, types::Usage)> {
+        REGISTRY.with(|registry| match registry.all_threads(ROW_BYTES) {
+            Ok(threads) => threads.map(|thread| (thread.thread_id().into(), thread.usage().into())).collect(),
+            Err(_) => Vec::new(),
+        })
+    }
+
+    fn reset_thread(thread_id: String) {
+        REGISTRY.with(|registry| registry.reset_thread(&thread_id));
+    }
+
+    fn cleanup_thread(thread_id: String) -> Option<types::FinalBudget> {
+        REGISTRY.with(|registry| registry.cleanup_thread(&thread_id).map(Into::into))
+    }
+
+    fn clear() {
+        REGISTRY.with(Registry::clear);
+    }
+
+    fn snapshot(after: Option<String>, limit: u32) -> Vec<types::ThreadState> {
+        let states = REGISTRY.with(|registry| registry.snapshot(after.as_deref(), limit, STATE_BYTES));
+        each(states)
+    }
+
+    fn restore(states: Vec<types::ThreadState>) -> Result<(), types::RegistryError> {
+        let states: Vec<core::ThreadState> = each(states);
+        REGISTRY.with(|registry| Ok(registry.restore(&states)?))
+    }
+}
+
+impl registry::GuestReservation for Reservation {
+    fn tokens(&self) -> u64 {
+        self.0.tokens()
+    }
+
+    fn charged_thread(&self) -> Option<String> {
+        self.0.charged().map(|budget| budget.thread_id().into())
+    }
+
+    fn commit(
+        reservation: registry::Reservation,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> types::Consumed {
+        let Self(reservation) = reservation.into_inner();
+        REGISTRY.with(|registry| {
+            reservation.commit(prompt_tokens, completion_tokens, registry.thresholds()).into()
+        })
+    }
+}
+
+impl registry::GuestThreadBudget for ThreadBudget {
+    fn thread_id(&self) -> String {
+        self.0.thread_id().into()
+    }
+
+    fn usage(&self) -> types::Usage {
+        self.0.usage().into()
+    }
+
+    fn percent_used(&self) -> f64 {
+        self.0.budget().percent_used()
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.0.budget().is_exhausted()
+    }
+
+    fn can_consume(&self, estimated_tokens: u64) -> bool {
+        self.0.can_consume(estimated_tokens)
+    }
+
+    fn held_tokens(&self) -> u64 {
+        self.0.held_tokens()
+    }
+
+    fn is_detached(&self) -> bool {
+        self.0.is_detached()
+    }
+
+    fn consume(&self, prompt_tokens: u64, completion_tokens: u64) -> types::Consumed {
+        REGISTRY
+            .with(|registry| self.0.consume(prompt_tokens, completion_tokens, registry.thresholds()).into())
+    }
+
+    fn triggered_thresholds(&self) -> Vec<u32> {
+        self.0.budget().triggered().iter().collect()
+    }
+
+    fn check_thresholds(&self, thresholds: Vec<types::Threshold>) -> Vec<types::ThresholdCrossed> {
+        let thresholds = Thresholds::reachable(thresholds.into_iter().map(Into::into));
+        each(self.0.check_thresholds(&thresholds))
+    }
+}
+
+impl warnings::Guest for Component {
+    fn budget_warning(crossed: types::ThresholdCrossed) -> warnings::Warning {
+        core::BudgetWarning::from(&core::ThresholdCrossed::from(crossed)).into()
+    }
+}
+
+impl From<types::Severity> for core::Severity {
+    fn from(severity: types::Severity) -> Self {
+        match severity {
+            types::Severity::Warning => Self::Warning,
+            types::Severity::Critical => Self::Critical,
+            types::Severity::Final => Self::Final,
+        }
+    }
+}
+
+impl From<core::Severity> for types::Severity {
+    fn from(severity: core::Severity) -> Self {
+        match severity {
+            core::Severity::Warning => Self::Warning,
+            core::Severity::Critical => Self::Critical,
+            core::Severity::Final => Self::Final,
+        }
+    }
+}
+
+/// Translate a record field by field; a field that is added or renamed stops compiling.
+macro_rules! translate {
+    ($from:path => $to:path { $($field:ident),* }) => {
+        impl From<$from> for $to {
+            fn from($from { $($field),* }: $from) -> Self {
+                Self { $($field: $field.into()),* }
+            }
+        }
+    };
+}
+
+translate!(types::Threshold => core::Threshold { percent, severity });
+translate!(core::Threshold => types::Threshold { percent, severity });
+translate!(core::Usage => types::Usage {
+    prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
+});
+translate!(types::ThresholdCrossed => core::ThresholdCrossed {
+    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
+});
+translate!(core::ThresholdCrossed => types::ThresholdCrossed {
+    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
+});
+translate!(core::BudgetExhausted => types::BudgetExhausted { thread_id, used, max_tokens, requested });
+translate!(core::FinalBudget => types::FinalBudget { usage, percent_used, triggered_thresholds });
+translate!(core::BudgetWarning => types::BudgetWarning {
+    percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
+});
+
+/// Where a field is a list of records, each is translated.
+fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
+    list.into_iter().map(Into::into).collect()
+}
+
+impl From<core::Consumed> for types::Consumed {
+    fn from(core::Consumed { usage, crossed, repeated }: core::Consumed) -> Self {
+        Self { usage: usage.into(), crossed: each(crossed), repeated }
+    }
+}
+
+/// Translate a thread's state, both ways.
+macro_rules! translate_state {
+    ($from:path => $to:path) => {
+        impl From<$from> for $to {
+            fn from(state: $from) -> Self {
+                let $from {
+                    thread_id,
+                    parent,
+                    opened,
+                    max_tokens,
+                    prompt_tokens,
+                    completion_tokens,
+                    request_count,
+                    triggered_thresholds,
+                    undelivered_thresholds,
+                    request_ids,
+                } = state;
+                Self {
+                    thread_id,
+                    parent,
+                    opened,
+                    max_tokens,
+                    prompt_tokens,
+                    completion_tokens,
+                    request_count,
+                    triggered_thresholds,
+                    undelivered_thresholds: each(undelivered_thresholds),
+                    request_ids,
+                }
+            }
+        }
+    };
+}
+
+translate_state!(core::ThreadState => types::ThreadState);
+translate_state!(types::ThreadState => core::ThreadState);
+
+impl From<core::RegistryError> for types::RegistryError {
+    fn from(error: core::RegistryError) -> Self {
+        match error {
+            core::RegistryError::Exhausted(exhausted) => Self::Exhausted(exhausted.into()),
+            core::RegistryError::InvalidThreadId(_) => {
+                Self::InvalidThreadId(core::InvalidThreadId::TEXT.into())
+            }
+            core::RegistryError::TooManyThreads(limit) => Self::TooManyThreads(limit),
+            core::RegistryError::InvalidThreshold(core::InvalidThreshold(percent)) => {
+                Self::InvalidThreshold(percent)
+            }
+            core::RegistryError::OutOfMemory => Self::OutOfMemory,
+            core::RegistryError::UnknownParent(parent) => Self::UnknownParent(parent),
+            core::RegistryError::ParentCycle(parent) => Self::ParentCycle(parent),
+            core::RegistryError::TooDeep(most) => Self::TooDeep(most),
+            core::RegistryError::OptionsDiffer(thread_id) => Self::OptionsDiffer(thread_id),
+            core::RegistryError::InvalidRequestId(_) => {
+                Self::InvalidRequestId(core::InvalidRequestId::TEXT.into())
+            }
+            core::RegistryError::BatchTooLarge(most) => Self::BatchTooLarge(most),
+            core::RegistryError::InvalidState(why) => Self::InvalidState(why),
+        }
+    }
+}
