@@ -111,6 +111,30 @@ wait_for! { Registry:
 }
 
 impl Registry {
+    /// As [`Registry::has_database`](crate::Registry::has_database).
+    #[must_use]
+    pub fn has_database(&self) -> bool {
+        self.0.has_database()
+    }
+
+    /// As [`Registry::instance_of`](crate::Registry::instance_of).
+    #[must_use]
+    pub fn instance_of(&self, thread_id: &str) -> usize {
+        self.0.instance_of(thread_id)
+    }
+
+    /// As [`Registry::logged_calls`](crate::Registry::logged_calls).
+    #[must_use]
+    pub fn logged_calls(&self) -> u64 {
+        self.0.logged_calls()
+    }
+
+    /// As [`Registry::holder`](crate::Registry::holder).
+    #[must_use]
+    pub fn holder(&self) -> u64 {
+        self.0.holder()
+    }
+
     /// As [`Registry::find_budget`](crate::Registry::find_budget).
     ///
     /// # Errors

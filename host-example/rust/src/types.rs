@@ -251,6 +251,14 @@ pub struct ThreadState {
     pub lost: Vec<LostState>,
 }
 
+impl ThreadState {
+    /// The thresholds whose warnings are pending, with their severities, ascending.
+    pub fn pending(&self) -> impl Iterator<Item = Threshold> {
+        let is_pending = |threshold: &&Threshold| self.pending_thresholds.contains(&threshold.percent);
+        self.triggered_thresholds.iter().filter(is_pending).copied()
+    }
+}
+
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HoldState {
