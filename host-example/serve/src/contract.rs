@@ -1,7 +1,8 @@
 //! The registry's records as wasmtime makes them of the contract, and what becomes of the library's.
 
 use thread_budget_host::{
-    BudgetExhausted, BudgetWarning, Consumed, Severity, ThreadOptions, ThresholdCrossed, Usage,
+    Acknowledgement, BudgetExhausted, BudgetWarning, Consumed, Held, Severity, ThreadOptions,
+    ThresholdCrossed, Usage,
 };
 
 pub(super) use bindings::exports::thread_budget::registry::types;
@@ -26,12 +27,13 @@ translate!(Usage => types::Usage {
     prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
 });
 translate!(ThresholdCrossed => types::ThresholdCrossed {
-    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
+    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens, runway
 });
-translate!(BudgetExhausted => types::BudgetExhausted { thread_id, used, max_tokens, requested });
+translate!(BudgetExhausted => types::BudgetExhausted { thread_id, used, held, max_tokens, requested });
 translate!(BudgetWarning => types::BudgetWarning {
-    percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
+    thread_id, threshold_percent, percent_used, tokens_used, tokens_remaining, max_tokens, runway, severity, message
 });
+translate!(types::Acknowledgement => Acknowledgement { threshold_percent, max_tokens });
 translate!(types::ThreadOptions => ThreadOptions { max_tokens, parent });
 
 impl From<Severity> for types::Severity {
@@ -45,7 +47,22 @@ impl From<Severity> for types::Severity {
 }
 
 impl From<Consumed> for types::Consumed {
-    fn from(Consumed { usage, crossed, repeated }: Consumed) -> Self {
-        Self { usage: usage.into(), crossed: crossed.into_iter().map(Into::into).collect(), repeated }
+    fn from(Consumed { usage, room, severity, crossed, repeated }: Consumed) -> Self {
+        let crossed = crossed.into_iter().map(Into::into).collect();
+        Self { usage: usage.into(), room, severity: severity.map(Into::into), crossed, repeated }
+    }
+}
+
+impl From<Held> for types::Held {
+    fn from(Held { completion_tokens, usage, room, severity, pending, repeated }: Held) -> Self {
+        let pending = pending.into_iter().map(Into::into).collect();
+        Self {
+            completion_tokens,
+            usage: usage.into(),
+            room,
+            severity: severity.map(Into::into),
+            pending,
+            repeated,
+        }
     }
 }

@@ -32,7 +32,6 @@ mod logs;
 mod memory;
 mod reply;
 mod sandbox;
-mod undelivered;
 mod upstream;
 
 pub use admin::{Admin, AdminError};
@@ -53,7 +52,6 @@ use thread_budget_host::{Cache, Registry};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
-use undelivered::Undelivered;
 
 /// The router component: a WebAssembly component of the world `thread-budget:router/http`.
 pub const ROUTER_COMPONENT: &[u8] = include_bytes!("../component/thread_budget_router_http.wasm");
@@ -150,11 +148,7 @@ impl Router {
     pub async fn start(self) -> Result<Running, RouterError> {
         let Self { config, registry, component, cache, metrics } = self;
         config.check()?;
-        let budgets = Budgets {
-            registry: registry.clone(),
-            events: Events::default(),
-            undelivered: Undelivered::default(),
-        };
+        let budgets = Budgets { registry: registry.clone(), events: Events::default() };
         let events = budgets.events.clone();
         let (stop, stopped) = watch::channel(false);
         let (end, ending) = watch::channel(false);

@@ -2,11 +2,10 @@
 
 use super::RouterError;
 use super::config::{Config, Limits};
-use super::link::{self, Budgets, RegistryFailed};
+use super::link::{self, Budgets, Holds, RegistryFailed};
 use super::logs::Log;
 use super::memory::{Memory, Shared, TABLE_ELEMENTS};
 use super::reply::{Body, Failure};
-use super::undelivered::Taken;
 use super::upstream::{Outgoing, Upstreams};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -60,7 +59,8 @@ pub(super) struct State {
     outgoing: Outgoing,
     memory: Memory,
     pub(super) budgets: Budgets,
-    pub(super) taken: Vec<Taken>,
+    /// What it has not settled or released.
+    pub(super) holds: Holds,
 }
 
 impl WasiView for State {
@@ -131,8 +131,8 @@ impl Sandbox {
             let outcome = sandbox.run(&mut store, number, scheme, request, head).await;
             // Whoever reads the answer to its end finds what it cost recorded.
             let may_be_used = store.data().outgoing.sent;
-            let State { table, budgets, .. } = store.data_mut();
-            budgets.settle(table, may_be_used).await;
+            let State { holds, budgets, .. } = store.data_mut();
+            budgets.settle(holds, may_be_used).await;
             let _ = end.send(outcome);
             // Whoever has all permits may count on nobody using the registry.
             drop((store, sandbox));
@@ -157,7 +157,7 @@ impl Sandbox {
             outgoing: upstreams.outgoing(),
             memory: Memory::new(memory.clone(), limits.instance_memory_bytes),
             budgets: budgets.clone(),
-            taken: Vec::new(),
+            holds: Holds::new(),
         };
         let mut store = Store::new(self.0.pre.engine(), state);
         store.limiter(|state| &mut state.memory);
@@ -175,13 +175,8 @@ impl Sandbox {
         request: Request<Incoming>,
         head: oneshot::Sender<Head>,
     ) -> Outcome {
-        let (success, mut succeeded) = oneshot::channel();
-        let answer = move |answer: Head| {
-            let is_success = answer.as_ref().is_ok_and(|response| response.status().as_u16() < 400);
-            // The client may have left.
-            let is_sent = head.send(answer).is_ok();
-            let _ = success.send(is_success && is_sent);
-        };
+        // The client may have left.
+        let answer = move |answer: Head| _ = head.send(answer);
         let mut stopping = self.0.stopping.clone();
         let cpu = Duration::from_millis(self.0.limits.cpu_ms);
         let result = tokio::select! {
@@ -189,7 +184,7 @@ impl Sandbox {
             () = tokio::time::sleep(self.0.longest) => Err(Failure::Timeout),
             _ = stopping.wait_for(|stopping| *stopping) => Err(Failure::Stopping),
         };
-        let outcome = match result {
+        match result {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 let failure = if store.data().memory.refused {
@@ -206,11 +201,7 @@ impl Sandbox {
                 tracing::error!(request = number, "{failure}");
                 Err(failure)
             }
-        };
-        if outcome.is_ok() && succeeded.try_recv() == Ok(true) {
-            store.data_mut().taken.drain(..).for_each(Taken::delivered);
         }
-        outcome
     }
 
     async fn call(
