@@ -107,12 +107,13 @@ def leave_mark(thread, mark):
     thread["lost"] = (thread["lost"] + [mark])[-REMEMBERED:]
 
 
-def hold_of(request_id, prompt_tokens, completion_tokens, holder, deadline, made_for=None):
+def hold_of(request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline, made_for):
     return {
         "made_for": made_for,
         "request_id": request_id,
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
+        "completion_before": completion_before,
         "holder": holder,
         "deadline": deadline,
     }
@@ -154,9 +155,8 @@ def state_of(thread):
 
 def thread_of(state):
     """The thread that has this state; `invalid-state` when the state contradicts itself."""
-    thread_id, request_ids = state["thread_id"], state["request_ids"]
     triggered, pending = state["triggered_thresholds"], state["pending_thresholds"]
-    thread = new_thread(thread_id, state["birth"], state["max_tokens"], state["parent"], state["opened"])
+    thread = new_thread(state["thread_id"], state["birth"], state["max_tokens"], state["parent"], state["opened"])
     for key in ("prompt_tokens", "completion_tokens", "request_count", "average_tokens", "request_ids"):
         thread[key] = state[key]
     thread["triggered"] = {threshold["percent"]: threshold["severity"] for threshold in triggered}
@@ -165,27 +165,36 @@ def thread_of(state):
     thread["lost"] = [dict(mark) for mark in state["lost"]]
 
     own_holds = [hold for hold in thread["holds"] if hold["made_for"] is None]
+    own_marks = [mark for mark in thread["lost"] if mark["made_for"] is None]
     named = thread["holds"] + thread["lost"]
     possible = (
         (thread["opened"] or thread["parent"] is None)
+        and thread["average_tokens"] <= (total(thread) if thread["request_count"] > 0 else 0)
         # A dict or a set gives back the list it was made of only when that ascends, each percent once.
         and state_of(thread)["triggered_thresholds"] == triggered
         and state_of(thread)["pending_thresholds"] == pending
         and all(is_reached(thread, percent) for percent in thread["triggered"])
         and all(percent in thread["triggered"] for percent in pending)
-        and len(request_ids) <= REMEMBERED
-        and len(set(request_ids)) == len(request_ids)
-        and all(is_request_id(request_id) for request_id in request_ids)
+        and len(thread["request_ids"]) <= REMEMBERED
         and len(own_holds) <= MAX_HOLDS
         and len(thread["lost"]) <= REMEMBERED
+        and all(is_request_id(request_id) for request_id in thread["request_ids"])
         and all(is_request_id(one["request_id"]) for one in named)
         and all(one["made_for"] is None or is_thread_id(one["made_for"]) for one in named)
-        and all(one["made_for"] != thread_id for one in named)
-        and len({(mark["made_for"], mark["request_id"]) for mark in thread["lost"]}) == len(thread["lost"])
+        and all(hold["completion_before"] <= hold["completion_tokens"] for hold in thread["holds"])
+        and all(mark["prompt_tokens"] <= thread["prompt_tokens"] for mark in own_marks)
+        and all(mark["completion_tokens"] <= thread["completion_tokens"] for mark in own_marks)
     )
     if not possible:
         refuse("invalid-state")
     return thread
+
+
+def names_of(thread, kind):
+    """The names of what is held, marked or remembered."""
+    if kind == "request_ids":
+        return [(thread["thread_id"], request_id) for request_id in thread["request_ids"]]
+    return [(one["made_for"] or thread["thread_id"], one["request_id"]) for one in thread[kind]]
 
 
 def is_thread_id(text):
@@ -304,7 +313,7 @@ class Registry:
         if self.is_detached(thread):
             return 0
         holds = [hold for other in self.below(thread) for hold in other["holds"] if hold is not apart]
-        return bounded(sum(hold["prompt_tokens"] + hold["completion_tokens"] for hold in holds))
+        return sum(hold["prompt_tokens"] + hold["completion_tokens"] for hold in holds)
 
     def left(self, thread, apart=None):
         """Left beside what is used and held: the least of the thread and its ancestors."""
@@ -312,11 +321,11 @@ class Registry:
         return max(min(rooms), 0)
 
     def find(self, kind, thread_id, request_id):
-        """The hold, or the mark, that has these names, and the thread that it is in."""
+        """The thread that has the hold, or the mark, of these names, and that. A hold and a mark of the same names
+        are in the same thread."""
         for thread in self.threads.values():
-            for one in thread[kind]:
-                made_for = one["made_for"] or thread["thread_id"]
-                if made_for == thread_id and one["request_id"] == request_id:
+            for one, name in zip(thread[kind], names_of(thread, kind)):
+                if name == (thread_id, request_id):
                     return thread, one
         return None, None
 
@@ -469,37 +478,39 @@ class Registry:
         wanted = prompt_tokens + completion_tokens
         least = prompt_tokens + min(least_completion_tokens, completion_tokens)
 
-        thread, old = self.find("holds", thread_id, request_id)
+        thread, old, mark = self.find_request(thread_id, request_id)
         if old is not None:
-            had = old["prompt_tokens"] + old["completion_tokens"]
+            had, completion_had = old["prompt_tokens"] + old["completion_tokens"], old["completion_tokens"]
             granted = wanted
             if wanted > had:
                 self.check(self.path(thread), least, old, had)
                 granted = min(wanted, max(self.left(thread, old), had))
-            old.update(hold_of(request_id, prompt_tokens, granted - prompt_tokens, holder, deadline, old["made_for"]))
-            return self.holding(thread, old["completion_tokens"])
+            completion = granted - prompt_tokens
+            before = completion_had if completion > completion_had else min(old["completion_before"], completion)
+            old.update(hold_of(request_id, prompt_tokens, completion, before, holder, deadline, old["made_for"]))
+            return self.holding(thread, completion)
 
-        thread = self.threads.get(thread_id)
+        made_for = mark and mark["made_for"]
+        thread = thread or self.threads.get(thread_id)
         if thread is None:
             self.check_room_for_one()
-            unborn = new_thread(thread_id, self.next_birth, self.limit)
-            self.check([unborn], least)
+            self.check([new_thread(thread_id, self.next_birth, self.limit)], least)
             thread = self.get_or_create(thread_id)
-        elif request_id in thread["request_ids"]:
+        elif request_id in thread["request_ids"] and mark is None:
             return self.holding(thread, 0, repeated=True)
         else:
             self.check(self.path(thread), least)
-            if sum(hold["made_for"] is None for hold in thread["holds"]) >= MAX_HOLDS:
+            own = [hold for hold in thread["holds"] if hold["made_for"] is None]
+            if made_for is None and len(own) >= MAX_HOLDS:
                 refuse("too-many-holds", MAX_HOLDS)
-        granted = min(wanted, self.left(thread))
-        thread["holds"].append(hold_of(request_id, prompt_tokens, granted - prompt_tokens, holder, deadline))
-        return self.holding(thread, granted - prompt_tokens)
+        completion = min(wanted, self.left(thread)) - prompt_tokens
+        thread["holds"].append(hold_of(request_id, prompt_tokens, completion, 0, holder, deadline, made_for))
+        return self.holding(thread, completion)
 
     def settle(self, thread_id, request_id, prompt_tokens, completion_tokens, remember):
         check_ids(thread_id, request_id)
-        holding, hold = self.find("holds", thread_id, request_id)
-        marked, mark = self.find("lost", thread_id, request_id)
-        if hold is None and mark is None:
+        thread, hold, mark = self.find_request(thread_id, request_id)
+        if thread is None:
             thread = self.threads.get(thread_id)
             if thread is not None and request_id in thread["request_ids"]:
                 return self.standing(thread, repeated=True)
@@ -510,34 +521,41 @@ class Registry:
             return self.record(thread, prompt_tokens, completion_tokens)
 
         if hold is not None:
-            holding["holds"].remove(hold)
+            thread["holds"].remove(hold)
         is_gone = (hold or mark)["made_for"] is not None
         if remember and not is_gone:
-            remember_request(holding or marked, request_id)
+            remember_request(thread, request_id)
         if mark is not None:
             more = raise_mark(mark, prompt_tokens, completion_tokens)
             if not (remember and is_gone):
-                marked["lost"].remove(mark)
-            return self.add(holding or marked, *more)
+                thread["lost"].remove(mark)
+            return self.add(thread, *more)
         if remember and is_gone:
-            leave_mark(holding, mark_of(hold, prompt_tokens, completion_tokens))
-        return self.record(holding, prompt_tokens, completion_tokens)
+            leave_mark(thread, mark_of(hold, prompt_tokens, completion_tokens))
+        return self.record(thread, prompt_tokens, completion_tokens)
 
     def settle_lost(self, thread_id, request_id, prompt_tokens, completion_tokens):
         check_ids(thread_id, request_id)
-        holding, hold = self.find("holds", thread_id, request_id)
-        marked, mark = self.find("lost", thread_id, request_id)
+        thread, hold, mark = self.find_request(thread_id, request_id)
         if hold is None:
-            thread = marked or self.threads.get(thread_id)
-            if mark is None and (thread is None or request_id not in thread["request_ids"]):
+            known = self.threads.get(thread_id)
+            if thread is None and known is not None and request_id in known["request_ids"]:
+                thread = known
+            if thread is None:
                 refuse("unknown-hold")
             return self.standing(thread, repeated=True)
 
-        holding["holds"].remove(hold)
+        thread["holds"].remove(hold)
         if mark is not None:
-            return self.add(holding, *raise_mark(mark, prompt_tokens, completion_tokens))
-        leave_mark(holding, mark_of(hold, prompt_tokens, completion_tokens))
-        return self.record(holding, prompt_tokens, completion_tokens)
+            return self.add(thread, *raise_mark(mark, prompt_tokens, completion_tokens))
+        leave_mark(thread, mark_of(hold, prompt_tokens, completion_tokens))
+        return self.record(thread, prompt_tokens, completion_tokens)
+
+    def find_request(self, thread_id, request_id):
+        """The thread that has a hold or a mark of these names, the hold, and the mark."""
+        holding, hold = self.find("holds", thread_id, request_id)
+        marked, mark = self.find("lost", thread_id, request_id)
+        return holding or marked, hold, mark
 
     def release(self, thread_id, request_id):
         holding, hold = self.find("holds", thread_id, request_id)
@@ -651,13 +669,26 @@ class Registry:
             self.check_parent(thread["thread_id"], thread["parent"])
         self.check_room_for_one()
         self.threads[thread["thread_id"]] = thread
-        names = [
-            (hold["made_for"] or one["thread_id"], hold["request_id"])
-            for one in self.threads.values()
-            for hold in one["holds"]
-        ]
-        if len(set(names)) < len(names):
+        if not self.is_possible():
             refuse("invalid-state")
+
+    def is_possible(self):
+        """Whether what the threads hold, mark and remember goes together."""
+        places = {}  # a name of a hold or a mark -> the one thread that has it
+        names = {"holds": [], "lost": [], "request_ids": []}
+        for thread in self.threads.values():
+            for kind, known in names.items():
+                known += names_of(thread, kind)
+            for name in names_of(thread, "holds") + names_of(thread, "lost"):
+                if places.setdefault(name, thread) is not thread:
+                    return False
+            ancestors = [one["thread_id"] for one in self.path(thread)]
+            if any(one["made_for"] in ancestors for one in thread["holds"] + thread["lost"]):
+                return False
+            if self.held(thread) > MOST:
+                return False
+        each_once = all(len(set(known)) == len(known) for known in names.values())
+        return each_once and not places.keys() & set(names["request_ids"])
 
     # The resource `thread-budget`: `on` is the vector's name for the handle.
 
@@ -695,7 +726,7 @@ class Registry:
     # The interface `warnings`.
 
     def budget_warning(self, crossed):
-        return warning_of({"runway": None, **crossed})
+        return warning_of(crossed)
 
 
 # Vectors.
