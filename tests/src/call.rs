@@ -80,6 +80,26 @@ impl fmt::Debug for Call {
     }
 }
 
+/// A record that is an argument only, as are the next two.
+#[derive(Deserialize)]
+pub(crate) struct UsageEntry {
+    pub(crate) thread_id: String,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ThreadOptions {
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) parent: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Acknowledgement {
+    pub(crate) threshold_percent: u32,
+    pub(crate) max_tokens: u64,
+}
+
 /// What a call returned, or the contract's error. Counts that a JavaScript number cannot hold are
 /// decimal strings in both.
 pub type Outcome = Result<Value, Value>;

@@ -3,7 +3,7 @@
 mod forest;
 mod thread;
 
-use crate::call::{Call, Outcome, returned};
+use crate::call::{Acknowledgement, Call, Outcome, ThreadOptions, UsageEntry, returned};
 use crate::subject::Subject;
 use forest::{Forest, Place};
 use serde::Deserialize;
@@ -24,25 +24,6 @@ pub struct Model {
     forest: Forest,
     /// Numbers of threads.
     handles: HashMap<String, usize>,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    thread_id: String,
-    prompt_tokens: u64,
-    completion_tokens: u64,
-}
-
-#[derive(Deserialize)]
-struct Options {
-    max_tokens: Option<u64>,
-    parent: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Acknowledgement {
-    threshold_percent: u32,
-    max_tokens: u64,
 }
 
 #[derive(Deserialize)]
@@ -130,7 +111,7 @@ impl Model {
         if fits { Ok(()) } else { Err(json!({ "too-many-threads": self.max_threads })) }
     }
 
-    fn open(&mut self, thread_id: &str, options: Options) -> Result<usize, Value> {
+    fn open(&mut self, thread_id: &str, options: ThreadOptions) -> Result<usize, Value> {
         check_thread_id(thread_id)?;
         if let Some(parent) = &options.parent {
             self.forest.check_parent(thread_id, parent)?;
@@ -356,7 +337,7 @@ impl Model {
         self.forest.find(thread_id).filter(|number| self.remembers(*number, request_id))
     }
 
-    fn consume_batch(&mut self, entries: &[Entry]) -> Outcome {
+    fn consume_batch(&mut self, entries: &[UsageEntry]) -> Outcome {
         if entries.len() > 4_096 {
             return Err(json!({ "batch-too-large": 4_096 }));
         }

@@ -3,10 +3,11 @@
 use super::Subject;
 use crate::call::{Call, Outcome};
 use serde_json::{Map, Value, json};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use thread_budget_host::COMPONENT;
-use wasmtime::component::{self, Func, Instance, Linker, ResourceAny, Type, Val};
+use wasmtime::component::types::{ComponentItem, Field};
+use wasmtime::component::{self, ComponentExportIndex, Instance, Linker, ResourceAny, Type, Val};
 use wasmtime::{Engine, Store};
 
 /// The component under wasmtime.
@@ -16,16 +17,32 @@ pub struct Component {
     handles: HashMap<String, ResourceAny>,
 }
 
-/// The interfaces that have functions.
-const INTERFACES: [&str; 2] = ["registry", "warnings"];
+/// The component, and its functions by the names that vectors have for them.
+struct Compiled {
+    component: component::Component,
+    functions: BTreeMap<String, ComponentExportIndex>,
+}
 
 /// Errors whose text is for people.
 const WITH_A_TEXT: [&str; 3] = ["invalid-thread-id", "invalid-request-id", "invalid-state"];
 
-fn compiled() -> &'static component::Component {
-    static COMPILED: OnceLock<component::Component> = OnceLock::new();
+fn compiled() -> &'static Compiled {
+    static COMPILED: OnceLock<Compiled> = OnceLock::new();
     COMPILED.get_or_init(|| {
-        component::Component::new(&Engine::default(), COMPONENT).unwrap_or_else(|error| panic!("{error:#}"))
+        let engine = Engine::default();
+        let component = component::Component::new(&engine, COMPONENT).unwrap_or_else(|error| panic!("{error:#}"));
+        let mut functions = BTreeMap::new();
+        for (path, interface) in component.component_type().exports(&engine) {
+            let ComponentItem::ComponentInstance(exports) = interface.ty else { continue };
+            let interface = component.get_export_index(None, path);
+            for (name, export) in exports.exports(&engine) {
+                if matches!(export.ty, ComponentItem::ComponentFunc(_)) {
+                    let index = component.get_export_index(interface.as_ref(), name);
+                    functions.insert(name.trim_start_matches("[method]").into(), index.expect("it is exported"));
+                }
+            }
+        }
+        Compiled { component, functions }
     })
 }
 
@@ -36,41 +53,16 @@ impl Component {
     /// When it does not compile or instantiate.
     #[must_use]
     pub fn new() -> Self {
-        let component = compiled();
+        let Compiled { component, .. } = compiled();
         let mut store = Store::new(component.engine(), ());
         let instance = Linker::new(component.engine()).instantiate(&mut store, component);
         let instance = instance.unwrap_or_else(|error| panic!("{error:#}"));
         Self { store, instance, handles: HashMap::new() }
     }
 
-    /// The calls there are, as vectors name them.
-    pub fn calls() -> Vec<String> {
-        let component = compiled();
-        let (engine, ty) = (component.engine(), component.component_type());
-        let mut names = Vec::new();
-        for interface in INTERFACES {
-            let Some(component::types::ComponentItem::ComponentInstance(exports)) =
-                ty.get_export(engine, &path_of(interface)).map(|export| export.ty)
-            else {
-                panic!("no interface {interface}");
-            };
-            for (name, export) in exports.exports(engine) {
-                if matches!(export.ty, component::types::ComponentItem::ComponentFunc(_)) {
-                    names.push(name.trim_start_matches("[method]").to_owned());
-                }
-            }
-        }
-        names
-    }
-
-    fn function(&mut self, call: &Call) -> Func {
-        let exported = if call.name.contains('.') { format!("[method]{}", call.name) } else { call.name.clone() };
-        let found = INTERFACES.into_iter().find_map(|interface| {
-            let interface = self.instance.get_export_index(&mut self.store, None, &path_of(interface))?;
-            let function = self.instance.get_export_index(&mut self.store, Some(&interface), &exported)?;
-            self.instance.get_func(&mut self.store, function)
-        });
-        found.unwrap_or_else(|| panic!("the component has no {}", call.name))
+    /// Every call there is.
+    pub fn calls() -> impl Iterator<Item = &'static str> {
+        compiled().functions.keys().map(String::as_str)
     }
 
     fn outcome(&mut self, result: Val, call: &Call) -> Outcome {
@@ -106,7 +98,9 @@ impl Default for Component {
 
 impl Subject for Component {
     fn call(&mut self, call: &Call) -> Outcome {
-        let function = self.function(call);
+        let index = compiled().functions.get(&call.name);
+        let function = index.and_then(|index| self.instance.get_func(&mut self.store, index));
+        let function = function.unwrap_or_else(|| panic!("the component has no {}", call.name));
         let ty = function.ty(&self.store);
         let of_call = |(name, ty): (&str, Type)| match ty {
             Type::Borrow(_) => {
@@ -126,10 +120,6 @@ impl Subject for Component {
         }
         results.pop().map_or(Ok(Value::Null), |result| self.outcome(result, call))
     }
-}
-
-fn path_of(interface: &str) -> String {
-    format!("thread-budget:registry/{interface}@{}", env!("CARGO_PKG_VERSION"))
 }
 
 fn snake(name: &str) -> String {
@@ -157,7 +147,7 @@ fn to_val(value: &Value, ty: &Type) -> Val {
             let fields = value.as_object().unwrap_or_else(|| expected("a record"));
             let known: Vec<_> = record.fields().map(|field| snake(field.name)).collect();
             assert!(fields.keys().all(|name| known.contains(name)), "{value} has other fields than {known:?}");
-            let field = |field: component::types::Field<'_>| {
+            let field = |field: Field<'_>| {
                 let value = fields.get(&snake(field.name)).unwrap_or(&Value::Null);
                 (field.name.into(), to_val(value, &field.ty))
             };
