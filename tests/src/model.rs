@@ -158,7 +158,8 @@ impl Model {
             }
             Some(number) => {
                 self.check(number, wanted.least(), None, 0)?;
-                if made_for.is_none() && self.forest.thread(number).own_holds() == thread::MAX_HOLDS {
+                let moved = made_for.is_some();
+                if self.forest.thread(number).holds(moved).len() == thread::MAX_HOLDS {
                     return Err(json!({ "too-many-holds": thread::MAX_HOLDS }));
                 }
                 number
@@ -306,20 +307,41 @@ impl Model {
     }
 
     fn settle_lost(&mut self, name: Name<'_>, used: Used) -> Outcome {
-        let mark = self.forest.find_mark(name);
-        let Some(place) = self.forest.find_hold(name) else {
-            let known = mark.map(|(number, _)| number).or(self.remembering(name));
-            let number = known.ok_or_else(|| json!("unknown-hold"))?;
-            return Ok(self.consumed(number, Vec::new(), true));
-        };
-        let (number, _) = place;
+        if let Some(place) = self.forest.find_hold(name) {
+            return Ok(self.charge_lost(place, used, true));
+        }
+        let marked = self.forest.find_mark(name).map(|(number, _)| number);
+        let number = marked.or(self.remembering(name)).ok_or_else(|| json!("unknown-hold"))?;
+        Ok(self.consumed(number, Vec::new(), true))
+    }
+
+    /// End a hold, and count what may have been used or, beside a mark, what is more.
+    fn charge_lost(&mut self, place: Place, used: Used, leaves_mark: bool) -> Value {
+        let (number, at) = place;
+        let mark = self.forest.find_mark(self.forest.thread(number).held_names()[at]);
         let hold = self.forest.take_hold(place);
         if let Some(mark) = mark {
             let more = raise(self.forest.mark_mut(mark), used);
-            return Ok(self.add(number, more));
+            return self.add(number, more);
         }
-        self.leave_mark(number, hold.made_for, &hold.request_id, used);
-        Ok(self.record(number, used))
+        if leaves_mark {
+            self.leave_mark(number, hold.made_for, &hold.request_id, used);
+        }
+        self.record(number, used)
+    }
+
+    /// Charge the oldest holds beyond those that may have moved to a thread, at what they hold.
+    fn charge_excess(&mut self, number: usize) {
+        loop {
+            let moved = self.forest.thread(number).holds(true);
+            if moved.len() <= thread::MAX_HOLDS {
+                return;
+            }
+            let place = (number, moved[0]);
+            let hold = self.forest.hold_mut(place);
+            let used = (hold.prompt_tokens, hold.completion_tokens);
+            self.charge_lost(place, used, false);
+        }
     }
 
     fn leave_mark(&mut self, number: usize, made_for: Option<String>, request_id: &str, used: Used) {
@@ -493,19 +515,21 @@ impl Subject for Model {
             }
             "held-tokens" => Ok(returned(find(self).map_or(0, |number| self.forest.held(number, None)))),
             "reset-thread" => {
-                let birth = self.next_birth;
+                let (birth, ancestor) = (self.next_birth, self.forest.parent(call.text("thread_id")));
                 if self.forest.reset(call.text("thread_id"), birth, self.max_tokens) {
                     self.born();
                 }
+                ancestor.into_iter().for_each(|ancestor| self.charge_excess(ancestor));
                 Ok(Value::Null)
             }
             "cleanup-thread" => {
-                Ok(self.forest.forget(call.text("thread_id")).map_or(Value::Null, |thread| {
-                    json!({
-                        "usage": thread.usage(),
-                        "percent_used": thread.percent_used(),
-                        "triggered_thresholds": thread.triggered(),
-                    })
+                let ancestor = self.forest.parent(call.text("thread_id"));
+                let Some(thread) = self.forest.forget(call.text("thread_id")) else { return Ok(Value::Null) };
+                ancestor.into_iter().for_each(|ancestor| self.charge_excess(ancestor));
+                Ok(json!({
+                    "usage": thread.usage(),
+                    "percent_used": thread.percent_used(),
+                    "triggered_thresholds": thread.triggered(),
                 }))
             }
             "clear" => {

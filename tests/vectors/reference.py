@@ -17,7 +17,7 @@ MOST = 2**64 - 1  # the largest count; sums saturate here
 LARGEST_PORTABLE = 2**53  # a larger count is a decimal string in vectors
 MAX_DEPTH = 16
 MAX_BATCH = 4096
-MAX_HOLDS = 256
+MAX_HOLDS = 256  # of a thread's own, and as many that have moved to it
 REMEMBERED = 64  # request ids a thread, and marks a thread
 SEVERITIES = ["warning", "critical", "final"]
 
@@ -164,7 +164,6 @@ def thread_of(state):
     thread["holds"] = [dict(hold) for hold in state["holds"]]
     thread["lost"] = [dict(mark) for mark in state["lost"]]
 
-    own_holds = [hold for hold in thread["holds"] if hold["made_for"] is None]
     own_marks = [mark for mark in thread["lost"] if mark["made_for"] is None]
     named = thread["holds"] + thread["lost"]
     possible = (
@@ -176,7 +175,7 @@ def thread_of(state):
         and all(is_reached(thread, percent) for percent in thread["triggered"])
         and all(percent in thread["triggered"] for percent in pending)
         and len(thread["request_ids"]) <= REMEMBERED
-        and len(own_holds) <= MAX_HOLDS
+        and all(len(holds_of(thread, moved)) <= MAX_HOLDS for moved in (False, True))
         and len(thread["lost"]) <= REMEMBERED
         and all(is_request_id(request_id) for request_id in thread["request_ids"])
         and all(is_request_id(one["request_id"]) for one in named)
@@ -188,6 +187,11 @@ def thread_of(state):
     if not possible:
         refuse("invalid-state")
     return thread
+
+
+def holds_of(thread, moved):
+    """Its own holds, or those that have moved to it."""
+    return [hold for hold in thread["holds"] if (hold["made_for"] is not None) == moved]
 
 
 def names_of(thread, kind):
@@ -305,6 +309,9 @@ class Registry:
             ancestor["holds"].append({**hold, "made_for": hold["made_for"] or gone["thread_id"]})
         for mark in gone["lost"]:
             leave_mark(ancestor, {**mark, "made_for": mark["made_for"] or gone["thread_id"]})
+        too_many = len(holds_of(ancestor, moved=True)) - MAX_HOLDS
+        for hold in holds_of(ancestor, moved=True)[: max(too_many, 0)]:
+            self.charge_lost(ancestor, hold, hold["prompt_tokens"], hold["completion_tokens"], leaves_mark=False)
 
     # What is held.
 
@@ -500,8 +507,7 @@ class Registry:
             return self.holding(thread, 0, repeated=True)
         else:
             self.check(self.path(thread), least)
-            own = [hold for hold in thread["holds"] if hold["made_for"] is None]
-            if made_for is None and len(own) >= MAX_HOLDS:
+            if len(holds_of(thread, moved=made_for is not None)) >= MAX_HOLDS:
                 refuse("too-many-holds", MAX_HOLDS)
         completion = min(wanted, self.left(thread)) - prompt_tokens
         thread["holds"].append(hold_of(request_id, prompt_tokens, completion, 0, holder, deadline, made_for))
@@ -545,10 +551,15 @@ class Registry:
                 refuse("unknown-hold")
             return self.standing(thread, repeated=True)
 
+        return self.charge_lost(thread, hold, prompt_tokens, completion_tokens)
+
+    def charge_lost(self, thread, hold, prompt_tokens, completion_tokens, leaves_mark=True):
         thread["holds"].remove(hold)
+        _, mark = self.find("lost", hold["made_for"] or thread["thread_id"], hold["request_id"])
         if mark is not None:
             return self.add(thread, *raise_mark(mark, prompt_tokens, completion_tokens))
-        leave_mark(thread, mark_of(hold, prompt_tokens, completion_tokens))
+        if leaves_mark:
+            leave_mark(thread, mark_of(hold, prompt_tokens, completion_tokens))
         return self.record(thread, prompt_tokens, completion_tokens)
 
     def find_request(self, thread_id, request_id):

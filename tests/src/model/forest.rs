@@ -155,6 +155,11 @@ impl Forest {
         }
     }
 
+    /// The thread's parent, by number.
+    pub(super) fn parent(&self, thread_id: &str) -> Option<usize> {
+        self.path(self.find(thread_id)?).get(1).copied()
+    }
+
     /// Start a thread over, or forget it. `birth` is that of a new one, `limit` that of one that was not opened.
     /// Says whether there is a new one.
     pub(super) fn reset(&mut self, thread_id: &str, birth: u64, limit: u64) -> bool {
@@ -162,7 +167,7 @@ impl Forest {
         let old = &self.threads[number];
         let (opened, parent) = (old.opened, old.parent.clone());
         let limit = if opened { old.max_tokens } else { limit };
-        let ancestor = parent.as_deref().and_then(|parent| self.find(parent));
+        let ancestor = self.parent(thread_id);
         let starts_over = opened || self.tree(number).len() > 1;
         if starts_over {
             self.put(Thread { parent, opened, ..Thread::new(thread_id, birth, limit) });
@@ -177,7 +182,7 @@ impl Forest {
     pub(super) fn forget(&mut self, thread_id: &str) -> Option<Thread> {
         let number = self.find(thread_id)?;
         let thread = self.threads[number].clone();
-        let ancestor = thread.parent.as_deref().and_then(|parent| self.find(parent));
+        let ancestor = self.parent(thread_id);
         for gone in self.tree(number) {
             self.present.retain(|_, other| *other != gone);
             self.hand_over(gone, ancestor);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 /// Request ids, and marks, of a thread.
 const REMEMBERED: usize = 64;
 
-/// Holds of a thread's own.
+/// Holds of a thread's own, and as many that have moved to it.
 pub(super) const MAX_HOLDS: usize = 256;
 
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -167,8 +167,10 @@ impl Thread {
         keep_latest(&mut self.lost);
     }
 
-    pub(super) fn own_holds(&self) -> usize {
-        self.holds.iter().filter(|hold| hold.made_for.is_none()).count()
+    /// Where its own holds are in its list, or those that have moved to it.
+    pub(super) fn holds(&self, moved: bool) -> Vec<usize> {
+        let holds = self.holds.iter().enumerate().filter(|(_, hold)| hold.made_for.is_some() == moved);
+        holds.map(|(at, _)| at).collect()
     }
 
     /// Whether a snapshot can have given it, looked at alone.
@@ -185,7 +187,7 @@ impl Thread {
             && self.pending_thresholds.iter().all(|percent| self.triggered().contains(percent))
             && self.request_ids.len() <= REMEMBERED
             && self.request_ids.iter().all(|request_id| is_request_id(request_id))
-            && self.own_holds() <= MAX_HOLDS
+            && [false, true].into_iter().all(|moved| self.holds(moved).len() <= MAX_HOLDS)
             && self.holds.iter().all(|hold| hold.completion_before <= hold.completion_tokens)
             && self.lost.len() <= REMEMBERED
             && own_marks().all(|mark| mark.prompt_tokens <= self.prompt_tokens)
