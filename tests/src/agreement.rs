@@ -136,7 +136,8 @@ impl<S: Subject> Pair<S> {
                 return Err(format!("{state} comes twice"));
             }
         }
-        let (expected, got) = (comparable(snapshot(&mut self.model, &Value::Null, u32::MAX)?), comparable(all.clone()));
+        let (expected, got) =
+            (comparable(snapshot(&mut self.model, &Value::Null, u32::MAX)?), comparable(all.clone()));
         if got != expected {
             let differ = |(expected, got): (&Value, &Value)| {
                 (expected != got).then(|| format!("a snapshot\n  expected  {expected}\n  got       {got}"))

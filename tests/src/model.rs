@@ -139,7 +139,11 @@ impl Model {
         for number in self.forest.path(number) {
             let left = self.forest.left_of(number, apart);
             if left == 0 || requested > u128::from(left).max(had) {
-                return Err(exhausted(self.forest.thread(number), self.forest.held(number, apart), requested));
+                return Err(exhausted(
+                    self.forest.thread(number),
+                    self.forest.held(number, apart),
+                    requested,
+                ));
             }
         }
         Ok(())
@@ -500,9 +504,9 @@ impl Subject for Model {
                     let thread = self.forest.thread_mut(number);
                     let named: Vec<Acknowledgement> = call.get("acknowledgements");
                     let acknowledged = |percent: u32| {
-                        named
-                            .iter()
-                            .any(|one| (one.threshold_percent, one.max_tokens) == (percent, thread.max_tokens))
+                        named.iter().any(|one| {
+                            (one.threshold_percent, one.max_tokens) == (percent, thread.max_tokens)
+                        })
                     };
                     thread.pending_thresholds.retain(|percent| !acknowledged(*percent));
                 }
@@ -563,15 +567,12 @@ impl Subject for Model {
                     taken + estimated_tokens <= u128::from(thread.max_tokens)
                 })))
             }
-            "thread-budget.consume" => {
-                Ok(self.record(self.on(call), used()))
-            }
-            "thread-budget.triggered-thresholds" => {
-                Ok(json!(self.forest.thread(self.on(call)).triggered()))
-            }
+            "thread-budget.consume" => Ok(self.record(self.on(call), used())),
+            "thread-budget.triggered-thresholds" => Ok(json!(self.forest.thread(self.on(call)).triggered())),
             "thread-budget.check-thresholds" => {
                 let thresholds = call.get::<Vec<Threshold>>("thresholds").into_iter();
-                let thresholds = thresholds.map(|threshold| (threshold.percent, threshold.severity)).collect();
+                let thresholds =
+                    thresholds.map(|threshold| (threshold.percent, threshold.severity)).collect();
                 Ok(returned(self.cross(self.on(call), &thresholds)))
             }
             "budget-warning" => Ok(returned(warning(call.get("crossed")))),

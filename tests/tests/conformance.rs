@@ -60,7 +60,9 @@ mod command_line {
                     "set-thresholds" if recording.requests == 0 => {
                         for threshold in call.value("thresholds").as_array().filter(|all| !all.is_empty())? {
                             let severity = threshold["severity"].as_str()?;
-                            recording.arguments.push(format!("--threshold={}={severity}", threshold["percent"]));
+                            recording
+                                .arguments
+                                .push(format!("--threshold={}={severity}", threshold["percent"]));
                         }
                     }
                     "consume" => {

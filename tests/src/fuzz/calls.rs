@@ -87,7 +87,10 @@ fn next(s: &mut Source<'_>, steps: &mut Vec<Step>) {
         1..=2 => {
             for n in 1..=s.below(18) {
                 let parent = (n > 1).then(|| link(n - 1));
-                call("open-thread", json!({ "thread_id": link(n), "options": { "parent": parent }, "as": s.handle() }));
+                call(
+                    "open-thread",
+                    json!({ "thread_id": link(n), "options": { "parent": parent }, "as": s.handle() }),
+                );
             }
         }
         // As many requests of a thread as it remembers, or somewhat fewer or more.
@@ -95,13 +98,16 @@ fn next(s: &mut Source<'_>, steps: &mut Vec<Step>) {
             let (thread_id, first) = (s.thread_id(), s.below(20));
             for n in 0..58 + s.below(12) {
                 let request_id = format!("q{}", first + n);
-                call("settle", json!({
-                    "thread_id": thread_id,
-                    "request_id": request_id,
-                    "prompt_tokens": 1,
-                    "completion_tokens": 0,
-                    "remember": true,
-                }));
+                call(
+                    "settle",
+                    json!({
+                        "thread_id": thread_id,
+                        "request_id": request_id,
+                        "prompt_tokens": 1,
+                        "completion_tokens": 0,
+                        "remember": true,
+                    }),
+                );
             }
         }
         byte => {

@@ -58,7 +58,9 @@ impl<'a> Source<'a> {
             "holder" | "birth" => self.byte().into(),
             "max_threads" => self.maybe(|s| s.below(20)).unwrap_or(u8::MAX).into(),
             "threshold_percent" => self.percent().into(),
-            "options" => json!({ "max_tokens": self.maybe(Self::limit), "parent": self.maybe(Self::thread_id) }),
+            "options" => {
+                json!({ "max_tokens": self.maybe(Self::limit), "parent": self.maybe(Self::thread_id) })
+            }
             "thresholds" => json!(self.thresholds()),
             "entries" => self.records(6, &["thread_id", "prompt_tokens", "completion_tokens"]),
             "acknowledgements" => self.records(4, &["threshold_percent", "max_tokens"]),
@@ -68,7 +70,9 @@ impl<'a> Source<'a> {
     }
 
     fn records(&mut self, most: u8, fields: &[&str]) -> Value {
-        let record = |s: &mut Self| fields.iter().map(|name| ((*name).to_owned(), s.argument(name))).collect::<Value>();
+        let record = |s: &mut Self| {
+            fields.iter().map(|name| ((*name).to_owned(), s.argument(name))).collect::<Value>()
+        };
         self.list(most, record).into()
     }
 

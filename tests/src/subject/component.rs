@@ -30,7 +30,8 @@ fn compiled() -> &'static Compiled {
     static COMPILED: OnceLock<Compiled> = OnceLock::new();
     COMPILED.get_or_init(|| {
         let engine = Engine::default();
-        let component = component::Component::new(&engine, COMPONENT).unwrap_or_else(|error| panic!("{error:#}"));
+        let component =
+            component::Component::new(&engine, COMPONENT).unwrap_or_else(|error| panic!("{error:#}"));
         let mut functions = BTreeMap::new();
         for (path, interface) in component.component_type().exports(&engine) {
             let ComponentItem::ComponentInstance(exports) = interface.ty else { continue };
@@ -38,7 +39,8 @@ fn compiled() -> &'static Compiled {
             for (name, export) in exports.exports(&engine) {
                 if matches!(export.ty, ComponentItem::ComponentFunc(_)) {
                     let index = component.get_export_index(interface.as_ref(), name);
-                    functions.insert(name.trim_start_matches("[method]").into(), index.expect("it is exported"));
+                    functions
+                        .insert(name.trim_start_matches("[method]").into(), index.expect("it is exported"));
                 }
             }
         }
@@ -146,7 +148,10 @@ fn to_val(value: &Value, ty: &Type) -> Val {
         Type::Record(record) => {
             let fields = value.as_object().unwrap_or_else(|| expected("a record"));
             let known: Vec<_> = record.fields().map(|field| snake(field.name)).collect();
-            assert!(fields.keys().all(|name| known.contains(name)), "{value} has other fields than {known:?}");
+            assert!(
+                fields.keys().all(|name| known.contains(name)),
+                "{value} has other fields than {known:?}"
+            );
             let field = |field: Field<'_>| {
                 let value = fields.get(&snake(field.name)).unwrap_or(&Value::Null);
                 (field.name.into(), to_val(value, &field.ty))

@@ -129,7 +129,9 @@ impl Subject for Core {
             RegistryError::Exhausted(exhausted) => json!({ "exhausted": returned(exhausted) }),
             RegistryError::InvalidThreadId(_) => json!("invalid-thread-id"),
             RegistryError::TooManyThreads(limit) => json!({ "too-many-threads": limit }),
-            RegistryError::InvalidThreshold(InvalidThreshold(percent)) => json!({ "invalid-threshold": percent }),
+            RegistryError::InvalidThreshold(InvalidThreshold(percent)) => {
+                json!({ "invalid-threshold": percent })
+            }
             RegistryError::OutOfMemory => json!("out-of-memory"),
             RegistryError::UnknownParent(parent) => json!({ "unknown-parent": parent }),
             RegistryError::ParentCycle(parent) => json!({ "parent-cycle": parent }),

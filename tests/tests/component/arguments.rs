@@ -175,8 +175,17 @@ fn no_hold_traps() {
             for completion in counts {
                 for least in counts {
                     let id = format!("{limit} {n}");
-                    let held =
-                        call!(&mut instance, call_hold, &id, "r", prompt, completion, least, u64::MAX, u64::MAX);
+                    let held = call!(
+                        &mut instance,
+                        call_hold,
+                        &id,
+                        "r",
+                        prompt,
+                        completion,
+                        least,
+                        u64::MAX,
+                        u64::MAX
+                    );
                     let fits = prompt.checked_add(least.min(completion)).is_some_and(|least| least <= limit);
                     assert_eq!(held.is_ok(), limit > 0 && fits, "{prompt} {completion} {least} of {limit}");
                     let _ = call!(&mut instance, call_hold, &id, "r", completion, prompt, least, 0, 0);
@@ -188,7 +197,8 @@ fn no_hold_traps() {
         for n in 0..4 {
             let request_id = n.to_string();
             if instance.hold("all", &request_id, limit / 4).is_ok() {
-                let settled = call!(&mut instance, call_settle, "all", &request_id, u64::MAX, u64::MAX, n > 1);
+                let settled =
+                    call!(&mut instance, call_settle, "all", &request_id, u64::MAX, u64::MAX, n > 1);
                 settled.expect("it is held");
                 instance.consume("all", u64::MAX).expect("it exists");
             }

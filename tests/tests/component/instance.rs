@@ -10,8 +10,8 @@ mod bindings {
 }
 
 pub(crate) use bindings::exports::thread_budget::registry::types::{
-    Acknowledgement, Consumed, Held, HoldState, LostState, RegistryError, Severity, ThreadOptions, ThreadState,
-    Threshold, ThresholdCrossed, UsageEntry,
+    Acknowledgement, Consumed, Held, HoldState, LostState, RegistryError, Severity, ThreadOptions,
+    ThreadState, Threshold, ThresholdCrossed, UsageEntry,
 };
 
 pub(crate) const PLENTY: usize = 1 << 30;
