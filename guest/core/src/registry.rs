@@ -9,6 +9,7 @@ pub use holds::Wanted;
 
 use crate::answer::{Consumed, FinalBudget};
 use crate::budget::{Budget, Usage};
+use crate::crossings::Crossings;
 use crate::error::{InvalidThreadId, RegistryError};
 use crate::memory::{has_headroom, has_headroom_to_spare};
 use crate::requests::Requests;
@@ -133,7 +134,7 @@ impl Registry {
         }
         let opened = max_tokens.is_some() || parent.is_some();
         let budget = Budget::new(max_tokens.unwrap_or(self.max_tokens_per_thread));
-        self.create(thread_id, self.next_birth, budget, opened, parent.as_ref())
+        self.create(thread_id, self.next_birth, budget, Crossings::NONE, opened, parent.as_ref())
     }
 
     /// Give the thread another limit, which it keeps over a reset; creates it when it does not exist.
@@ -225,7 +226,7 @@ impl Registry {
         let birth = self.next_birth;
         self.requests.move_all(&thread, thread.parent().as_ref());
         if self.room_to_grow().is_ok() {
-            let fresh = ThreadBudget::new(thread_id, birth, budget);
+            let fresh = ThreadBudget::new(thread_id, birth, budget, Crossings::NONE);
             thread.replace_by(&fresh);
             self.threads.replace(fresh);
         } else {
@@ -243,15 +244,17 @@ impl Registry {
         Some(FinalBudget {
             usage: budget.usage(),
             percent_used: budget.percent_used(),
-            triggered_thresholds: budget.triggered().map(|threshold| threshold.percent).collect(),
+            triggered_thresholds: thread.triggered().map(|threshold| threshold.percent).collect(),
         })
     }
 
     /// Forget every thread, and all that is held; the settings stay.
     pub fn clear(&mut self) {
-        self.requests = Requests::new();
         let threads = core::mem::take(&mut self.threads);
-        threads.iter().for_each(|thread| drop(thread.detach()));
+        for thread in threads.iter() {
+            self.requests.move_all(thread, None);
+            thread.detach();
+        }
     }
 
     /// Get or create.
@@ -260,7 +263,8 @@ impl Registry {
             return Ok(thread.clone());
         }
         check_id(thread_id)?;
-        self.create(thread_id, self.next_birth, Budget::new(self.max_tokens_per_thread), false, None)
+        let budget = Budget::new(self.max_tokens_per_thread);
+        self.create(thread_id, self.next_birth, budget, Crossings::NONE, false, None)
     }
 
     /// Create a thread that does not exist, of an id that is valid.
@@ -269,12 +273,16 @@ impl Registry {
         thread_id: &str,
         birth: u64,
         budget: Budget,
+        crossings: Crossings,
         opened: bool,
         parent: Option<&ThreadBudget>,
     ) -> Result<ThreadBudget, RegistryError> {
         self.room_for_a_thread()?;
-        self.threads.reserve(parent).map_err(|_| RegistryError::OutOfMemory)?;
-        let thread = ThreadBudget::new(thread_id, birth, budget);
+        self.threads.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+        if let Some(mut siblings) = parent.and_then(ThreadBudget::children) {
+            siblings.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+        }
+        let thread = ThreadBudget::new(thread_id, birth, budget, crossings);
         if opened {
             thread.set_opened();
         }
