@@ -10,6 +10,12 @@ use crate::tokens::Tokens;
 use crate::{MAX_HOLDS, MAX_REQUEST_ID_BYTES};
 use alloc::rc::Rc;
 
+/// What a request with a hold or a mark takes at most beside its id.
+pub(super) const REQUEST_BYTES: usize = 512;
+
+/// What a request that is remembered takes at most beside its id.
+pub(super) const REMEMBERED_BYTES: usize = 512;
+
 /// What a hold is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -77,7 +83,7 @@ impl Registry {
                 budget.admit(thread_id, 0, wanted.least_tokens())?
             }
         };
-        self.room_to_grow()?;
+        self.room_to_grow(REQUEST_BYTES + request_id.len())?;
         let thread = thread.map_or_else(|| self.get_or_create(thread_id), Ok)?;
         let hold = wanted.cut_down(room, 0);
         let request = self.requests.add(&thread, request_id);
@@ -112,7 +118,8 @@ impl Registry {
                 Some(thread) if thread.remembers(request_id) => Ok(thread.repeated()),
                 _ if !remember => Err(RegistryError::UnknownHold),
                 _ => {
-                    let thread = self.get_budget(thread_id)?;
+                    self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
+                    let thread = self.get_or_create(thread_id)?;
                     thread.remember(request_id);
                     Ok(self.charge(&thread, used, None))
                 }
@@ -125,7 +132,7 @@ impl Registry {
             self.requests.mark(thread, &request, used);
             self.requests.release(thread, &request);
         } else {
-            self.room_to_grow()?;
+            self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
             self.requests.end(thread, &request);
             thread.remember(request_id);
         }

@@ -1,6 +1,6 @@
 //! Threads as data, and back.
 
-use super::holds::check_request_id;
+use super::holds::{REMEMBERED_BYTES, REQUEST_BYTES, check_request_id};
 use super::{Registry, check_id};
 use crate::MAX_PAGE;
 use crate::error::{InvalidRequestId, InvalidThreadId, RegistryError};
@@ -78,7 +78,7 @@ impl Registry {
             if is_open || thread.remembers(request_id) {
                 return Err(state.invalid("it remembers a request twice, or one with a hold or a mark"));
             }
-            self.room_to_grow()?;
+            self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
             thread.remember(request_id);
         }
         for hold in &state.holds {
@@ -124,7 +124,7 @@ impl Registry {
                 Err(state.invalid("a request with a hold or a mark is remembered, too"))
             }
             (_, None) => {
-                self.room_to_grow()?;
+                self.room_to_grow(REQUEST_BYTES + owner.len() + request_id.len())?;
                 self.requests.reserve().map_err(|_| RegistryError::OutOfMemory)?;
                 Ok(match made_for {
                     None => self.requests.add(thread, request_id),
