@@ -417,6 +417,7 @@ class Registry:
             "usage": usage(thread),
             "room": self.left(thread),
             "severity": most_urgent(thread),
+            "runway": self.runway(thread),
             "pending": self.warnings(thread),
             "repeated": repeated,
         }
