@@ -75,15 +75,16 @@ impl Budget {
     }
 
     /// What a check asks of the thread of that id: whether anything at all is left, and the tokens fit in
-    /// it. Returns what is left.
+    /// it or in what was held before. Returns what is left.
     pub(crate) fn admit(
         &self,
         thread_id: &str,
         held_tokens: u64,
-        requested: u64,
+        requested: u128,
+        before: u64,
     ) -> Result<u64, BudgetExhausted> {
         let room = self.room(held_tokens);
-        if room > 0 && requested <= room {
+        if room > 0 && requested <= u128::from(room.max(before)) {
             return Ok(room);
         }
         Err(BudgetExhausted {
@@ -91,7 +92,7 @@ impl Budget {
             used: self.total_tokens(),
             held: held_tokens,
             max_tokens: self.max_tokens,
-            requested,
+            requested: u64::try_from(requested).unwrap_or(u64::MAX),
         })
     }
 

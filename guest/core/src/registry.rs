@@ -33,6 +33,8 @@ pub struct Registry {
     max_threads: u32,
     thresholds: Thresholds,
     next_birth: u64,
+    /// Above every birth that was restored.
+    least_birth: u64,
     threads: Threads,
     requests: Requests,
     /// As many threads as there have ever been.
@@ -56,6 +58,7 @@ impl Registry {
             max_threads: u32::MAX,
             thresholds: Thresholds::DEFAULT,
             next_birth: 1,
+            least_birth: 0,
             threads: Threads::new(),
             requests: Requests::new(),
             most_threads: 0,
@@ -99,7 +102,7 @@ impl Registry {
 
     /// Set what the next new thread's birth will be. It counts up by one for each, to 2^64-1 at most.
     pub fn set_next_birth(&mut self, birth: u64) {
-        self.next_birth = birth;
+        self.next_birth = birth.max(self.least_birth);
     }
 
     /// A handle on the thread's budget; the thread is created when it does not exist.
@@ -161,7 +164,7 @@ impl Registry {
     /// [`RegistryError::Exhausted`] when all is used or held or the estimate does not fit, here or in
     /// an ancestor; otherwise as [`Registry::consume`].
     pub fn check_budget(&mut self, thread_id: &str, estimated_tokens: u64) -> Result<(), RegistryError> {
-        self.get_or_create(thread_id)?.admit(estimated_tokens, 0)?;
+        self.get_or_create(thread_id)?.admit(estimated_tokens.into(), 0)?;
         Ok(())
     }
 
@@ -232,7 +235,8 @@ impl Registry {
         let limit = if thread.is_opened() { thread.usage().max_tokens } else { self.max_tokens_per_thread };
         let budget = Budget::new(limit);
         let birth = self.next_birth;
-        self.requests.move_all(&thread, thread.parent().as_ref());
+        let heir = thread.parent();
+        self.requests.move_all(&thread, heir.as_ref());
         if self.room_to_grow(THREAD_BYTES + thread_id.len()).is_ok() {
             let fresh = ThreadBudget::new(thread_id, birth, budget, Crossings::NONE);
             thread.replace_by(&fresh);
@@ -241,13 +245,16 @@ impl Registry {
             thread.restart(birth, budget);
         }
         self.count_birth(birth);
+        self.charge_what_is_too_many(heir.as_ref());
     }
 
     /// Forget the thread, and every thread below it, and return its final budget, if it existed. What they
     /// hold moves to its parent.
     pub fn cleanup_thread(&mut self, thread_id: &str) -> Option<FinalBudget> {
         let thread = self.threads.get(thread_id)?.clone();
-        self.forget(&thread, thread.parent().as_ref());
+        let heir = thread.parent();
+        self.forget(&thread, heir.as_ref());
+        self.charge_what_is_too_many(heir.as_ref());
         let budget = thread.budget();
         Some(FinalBudget {
             usage: budget.usage(),

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 /// One thread, as [`Registry::snapshot`](crate::Registry::snapshot) gives it and
 /// [`Registry::restore`](crate::Registry::restore) takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ThreadState {
     /// The thread's id.
     pub thread_id: String,
@@ -51,7 +51,7 @@ pub struct ThreadState {
 
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HoldState {
     /// The thread that it was made for, when that is gone and this is the ancestor it moved to.
     pub made_for: Option<String>,
@@ -61,6 +61,8 @@ pub struct HoldState {
     pub prompt_tokens: u64,
     /// Completion tokens held.
     pub completion_tokens: u64,
+    /// Completion tokens held before the latest increase: what a stream has surely had. 0 at first.
+    pub completion_before: u64,
     /// Who made it.
     pub holder: u64,
     /// Until when its holder answers for it.
@@ -69,7 +71,7 @@ pub struct HoldState {
 
 /// The mark of a request that was charged and may be settled once more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LostState {
     /// The thread that it was made for, when that is gone and this is the ancestor that was charged.
     pub made_for: Option<String>,
@@ -82,12 +84,13 @@ pub struct LostState {
 }
 
 impl HoldState {
-    fn of(request: &Request, Hold { tokens, holder, deadline }: Hold) -> Self {
+    fn of(request: &Request, Hold { tokens, completion_before, holder, deadline }: Hold) -> Self {
         Self {
             made_for: request.made_for().map(Into::into),
             request_id: request.id().into(),
             prompt_tokens: tokens.prompt,
             completion_tokens: tokens.completion,
+            completion_before,
             holder,
             deadline,
         }
@@ -95,7 +98,8 @@ impl HoldState {
 
     pub(crate) fn hold(&self) -> Hold {
         let tokens = Tokens::new(self.prompt_tokens, self.completion_tokens);
-        Hold { tokens, holder: self.holder, deadline: self.deadline }
+        let Self { completion_before, holder, deadline, .. } = *self;
+        Hold { tokens, completion_before, holder, deadline }
     }
 }
 
@@ -179,6 +183,15 @@ impl ThreadState {
         }
         if self.holds.iter().filter(|hold| hold.made_for.is_none()).count() > MAX_HOLDS {
             return Err("there are at most 256 holds of its own");
+        }
+        if self.holds.iter().filter(|hold| hold.made_for.is_some()).count() > MAX_HOLDS {
+            return Err("there are at most 256 holds that moved to it");
+        }
+        if self.holds.iter().any(|hold| hold.prompt_tokens.checked_add(hold.completion_tokens).is_none()) {
+            return Err("a hold passes 2^64-1 tokens");
+        }
+        if self.holds.iter().any(|hold| hold.completion_before > hold.completion_tokens) {
+            return Err("a hold had more before than it has");
         }
         if self.lost.len() > MOST_MARKS {
             return Err("there are at most 64 marks");

@@ -209,6 +209,7 @@ impl ThreadBudget {
             usage: self.usage(),
             room: self.room(),
             severity: self.severity(),
+            runway: self.runway(),
             pending: self.pending_warnings(),
             repeated,
         }
@@ -216,6 +217,11 @@ impl ThreadBudget {
 
     fn severity(&self) -> Option<Severity> {
         self.0.crossings.get().severity()
+    }
+
+    /// How many requests of the average size still fit; none while that is 0.
+    fn runway(&self) -> Option<u64> {
+        self.room().checked_div(self.budget().average_tokens())
     }
 
     fn newly_reached(&self, thresholds: &Thresholds) -> PercentSet {
@@ -252,7 +258,7 @@ impl ThreadBudget {
             tokens_used: usage.total_tokens,
             tokens_remaining: usage.remaining,
             max_tokens: usage.max_tokens,
-            runway: self.room().checked_div(budget.average_tokens()),
+            runway: self.runway(),
         }
     }
 
@@ -283,12 +289,12 @@ impl ThreadBudget {
         budget.usage()
     }
 
-    /// What a check asks, here and in every ancestor: the room there is, if the tokens fit in it. Of what is
-    /// held, a hold that is to be changed does not count.
-    pub(crate) fn admit(&self, requested: u64, apart: u64) -> Result<u64, BudgetExhausted> {
+    /// What a check asks, here and in every ancestor: the room there is, if the tokens fit in it. A hold that
+    /// is to be changed does not count in what is held, and fits as it was.
+    pub(crate) fn admit(&self, requested: u128, before: u64) -> Result<u64, BudgetExhausted> {
         self.line().try_fold(u64::MAX, |room, thread| {
-            let held_tokens = thread.held_tokens().saturating_sub(apart);
-            Ok(room.min(thread.budget().admit(thread.thread_id(), held_tokens, requested)?))
+            let held_tokens = thread.held_tokens().saturating_sub(before);
+            Ok(room.min(thread.budget().admit(thread.thread_id(), held_tokens, requested, before)?))
         })
     }
 
@@ -313,6 +319,31 @@ impl ThreadBudget {
     /// How many holds were made for it.
     pub(crate) fn own_holds(&self) -> usize {
         self.0.own.iter().filter(|request| request.hold.get().is_some()).count()
+    }
+
+    /// How many holds of threads below it that are gone count here.
+    pub(crate) fn moved_holds(&self) -> usize {
+        let mut count = 0;
+        self.for_each_moved_hold(&mut |_| count += 1);
+        count
+    }
+
+    /// The one of them that was first held.
+    pub(crate) fn oldest_moved_hold(&self) -> Option<Rc<Request>> {
+        let mut oldest: Option<Rc<Request>> = None;
+        self.for_each_moved_hold(&mut |request| {
+            if oldest.as_ref().is_none_or(|oldest| request.held_since.get() < oldest.held_since.get()) {
+                oldest = Some(request);
+            }
+        });
+        oldest
+    }
+
+    fn for_each_moved_hold(&self, do_it: &mut dyn FnMut(Rc<Request>)) {
+        if let Some(extras) = self.0.extras.get() {
+            let moved = extras.moved_holds.iter().chain(extras.moved_marks.iter());
+            moved.filter(|request| request.hold.get().is_some()).for_each(do_it);
+        }
     }
 
     /// The requests with a mark that count here, and others if asked for, in no order.

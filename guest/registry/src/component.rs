@@ -299,10 +299,10 @@ translate!(core::BudgetWarning => types::BudgetWarning {
     message
 });
 translate!(core::HoldState => types::HoldState {
-    made_for, request_id, prompt_tokens, completion_tokens, holder, deadline
+    made_for, request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline
 });
 translate!(types::HoldState => core::HoldState {
-    made_for, request_id, prompt_tokens, completion_tokens, holder, deadline
+    made_for, request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline
 });
 translate!(core::LostState => types::LostState { made_for, request_id, prompt_tokens, completion_tokens });
 translate!(types::LostState => core::LostState { made_for, request_id, prompt_tokens, completion_tokens });
@@ -325,12 +325,14 @@ impl From<core::Consumed> for types::Consumed {
 }
 
 impl From<core::Held> for types::Held {
-    fn from(core::Held { completion_tokens, usage, room, severity, pending, repeated }: core::Held) -> Self {
+    fn from(held: core::Held) -> Self {
+        let core::Held { completion_tokens, usage, room, severity, runway, pending, repeated } = held;
         Self {
             completion_tokens,
             usage: usage.into(),
             room,
             severity: severity.map(Into::into),
+            runway,
             pending: each(pending),
             repeated,
         }

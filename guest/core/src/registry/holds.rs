@@ -38,13 +38,13 @@ impl Wanted {
     }
 
     /// Fewer do not do.
-    fn least_tokens(&self) -> u64 {
-        self.prompt_tokens.saturating_add(self.least())
+    fn least_tokens(&self) -> u128 {
+        u128::from(self.prompt_tokens) + u128::from(self.least())
     }
 
     fn hold(&self, completion_tokens: u64) -> Hold {
         let Self { prompt_tokens, holder, deadline, .. } = *self;
-        Hold { tokens: Tokens::new(prompt_tokens, completion_tokens), holder, deadline }
+        Hold { tokens: Tokens::new(prompt_tokens, completion_tokens), completion_before: 0, holder, deadline }
     }
 
     /// What may be held in that room, which has the least, and not less than before.
@@ -87,7 +87,7 @@ impl Registry {
             None => {
                 self.room_for_a_thread()?;
                 let budget = Budget::new(self.max_tokens_per_thread);
-                budget.admit(thread_id, 0, wanted.least_tokens())?
+                budget.admit(thread_id, 0, wanted.least_tokens(), 0)?
             }
         };
         self.room_to_grow(REQUEST_BYTES + request_id.len())?;
@@ -177,6 +177,22 @@ impl Registry {
         }
     }
 
+    /// Charge the oldest of the holds that have moved to the thread, at what they hold, until there are no more
+    /// of them than a thread has of its own: its state has a bound.
+    pub(super) fn charge_what_is_too_many(&mut self, thread: Option<&ThreadBudget>) {
+        let Some(thread) = thread else { return };
+        while thread.moved_holds() > MAX_HOLDS {
+            let Some(request) = thread.oldest_moved_hold() else { return };
+            let Some(hold) = request.hold.get() else { return };
+            let charged = request.charged.get();
+            if charged.is_some() {
+                self.requests.mark(thread, &request, hold.tokens);
+            }
+            self.requests.release(thread, &request);
+            self.charge(thread, hold.tokens, charged);
+        }
+    }
+
     /// Let go of the request's hold: nothing was sent. Says whether there was one.
     pub fn release(&mut self, thread_id: &str, request_id: &str) -> bool {
         match self.look_up(thread_id, request_id) {
@@ -211,15 +227,26 @@ impl Registry {
 
 /// The hold that a request gets which has one, or a mark.
 fn changed(thread: &ThreadBudget, request: &Request, wanted: Wanted) -> Result<Hold, RegistryError> {
-    let before = request.held_tokens();
+    let Some(old) = request.hold.get() else {
+        if request.is_moved() {
+            may_hold_another_moved(thread)?
+        } else {
+            may_hold_another(thread)?
+        }
+        return Ok(wanted.cut_down(thread.admit(wanted.least_tokens(), 0)?, 0));
+    };
+    let before = old.tokens.total();
     let all = wanted.hold(wanted.completion_tokens);
-    if request.hold.get().is_some() && all.tokens.total() <= before {
-        return Ok(all);
-    }
-    if request.hold.get().is_none() && !request.is_moved() {
-        may_hold_another(thread)?;
-    }
-    Ok(wanted.cut_down(thread.admit(wanted.least_tokens(), before)?, before))
+    let hold = if all.tokens.total() <= before {
+        all
+    } else {
+        wanted.cut_down(thread.admit(wanted.least_tokens(), before)?, before)
+    };
+    Ok(hold.in_place_of(old))
+}
+
+fn may_hold_another_moved(thread: &ThreadBudget) -> Result<(), RegistryError> {
+    if thread.moved_holds() < MAX_HOLDS { Ok(()) } else { Err(RegistryError::TooManyHolds(MAX_HOLDS as u32)) }
 }
 
 fn may_hold_another(thread: &ThreadBudget) -> Result<(), RegistryError> {

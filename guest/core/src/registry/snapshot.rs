@@ -35,7 +35,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::InvalidState`] and everything that creating threads can meet.
     pub fn restore(&mut self, states: &[ThreadState]) -> Result<(), RegistryError> {
-        let next_birth = self.next_birth;
+        let births = (self.next_birth, self.least_birth);
         for (at, state) in states.iter().enumerate() {
             if let Err(error) = self.restore_one(state) {
                 // Children come after their parents, so that each is alone when its turn comes.
@@ -44,7 +44,7 @@ impl Registry {
                         self.take_back(&thread);
                     }
                 }
-                self.next_birth = next_birth;
+                (self.next_birth, self.least_birth) = births;
                 return Err(error);
             }
         }
@@ -64,6 +64,7 @@ impl Registry {
         let parent = parent.map(|parent| self.parent_for(&state.thread_id, parent)).transpose()?;
         let thread =
             self.create(&state.thread_id, state.birth, budget, crossings, state.opened, parent.as_ref())?;
+        self.least_birth = self.least_birth.max(state.birth.saturating_add(1));
         let requests = self.restore_requests(state, &thread);
         if requests.is_err() {
             self.take_back(&thread);
