@@ -1,4 +1,5 @@
-//! The implementations of the contract, each behind the same door.
+//! The implementations of the contract, each behind the same door: the core (`core`), the component
+//! (`component`), and the naive model (`crate::model`). The host library's subject is `library`.
 
 mod component;
 mod core;
