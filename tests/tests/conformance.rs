@@ -2,11 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-use thread_budget_tests::{Component, Core, Model, Subject, vector};
+use thread_budget_tests::{Component, Core, Library, Model, Subject, vector};
 
 fn run<S: Subject>(fresh: impl Fn() -> S) {
+    run_those(vector::all(), fresh);
+}
+
+fn run_those<S: Subject>(vectors: Vec<vector::Vector>, fresh: impl Fn() -> S) {
     let mut failures = String::new();
-    for vector in vector::all() {
+    for vector in vectors {
         if let Err(failure) = vector.check(&mut fresh()) {
             let _ = writeln!(failures, "\n{failure}");
         }
@@ -22,6 +26,15 @@ fn core() {
 #[test]
 fn component() {
     run(Component::new);
+}
+
+#[test]
+fn library() {
+    let mut vectors = vector::all();
+    let all = vectors.len();
+    vectors.retain(|vector| vector.steps().iter().all(|step| Library::has(&step.call)));
+    assert!(vectors.len() > all * 9 / 10, "{} of {all} vectors can be put to it", vectors.len());
+    run_those(vectors, Library::new);
 }
 
 /// The model that random calls are compared with has to be right itself.
