@@ -110,8 +110,8 @@ impl Core {
                 returned(self.on(call).consume(used().0, used().1, self.registry.thresholds()))
             }
             "thread-budget.triggered-thresholds" => {
-                let triggered = self.on(call).budget();
-                returned(triggered.triggered().map(|threshold| threshold.percent).collect::<Vec<_>>())
+                let triggered = self.on(call).triggered();
+                returned(triggered.map(|threshold| threshold.percent).collect::<Vec<_>>())
             }
             "thread-budget.check-thresholds" => {
                 let thresholds: Vec<Threshold> = call.get("thresholds");
