@@ -6,7 +6,7 @@ use crate::tokens::Tokens;
 
 /// What one thread has consumed, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Usage {
     /// Prompt tokens, summed over all requests.
     pub prompt_tokens: u64,

@@ -6,7 +6,7 @@ use core::fmt;
 
 /// Why a check refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[error(
     "thread {thread_id}: {used} of {max_tokens} tokens are used{}, {requested} more do not fit",
     AlsoHeld(*held)

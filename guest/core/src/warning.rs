@@ -7,7 +7,7 @@ use alloc::string::String;
 
 /// The payload handed to an agent whose thread crossed a threshold.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct BudgetWarning {
     /// The thread whose threshold was crossed.
     pub thread_id: String,

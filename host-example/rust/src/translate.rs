@@ -68,8 +68,8 @@ translate_records! {
     }
     Consumed { usage, room, severity, crossed, repeated }
     FinalBudget { usage, percent_used, triggered_thresholds }
-    Held { completion_tokens, usage, room, severity, pending, repeated }
-    HoldState { made_for, request_id, prompt_tokens, completion_tokens, holder, deadline }
+    Held { completion_tokens, usage, room, severity, runway, pending, repeated }
+    HoldState { made_for, request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline }
     LostState { made_for, request_id, prompt_tokens, completion_tokens }
     ThreadOptions { max_tokens, parent }
     ThreadState {

@@ -170,6 +170,8 @@ pub struct Held {
     pub room: u64,
     /// The most urgent severity the thread has crossed under its limit, if any.
     pub severity: Option<Severity>,
+    /// How many requests like the latest ones still fit, see [`BudgetWarning::runway`].
+    pub runway: Option<u64>,
     /// The thread's pending warnings, ascending by percent.
     pub pending: Vec<BudgetWarning>,
     /// Whether the thread remembers the request: it was settled, and nothing is held.
@@ -270,6 +272,8 @@ pub struct HoldState {
     pub prompt_tokens: u64,
     /// Completion tokens held.
     pub completion_tokens: u64,
+    /// Completion tokens held before the latest increase: what a stream has surely had. 0 at first.
+    pub completion_before: u64,
     /// Who made it.
     pub holder: u64,
     /// Until when its holder answers for it.

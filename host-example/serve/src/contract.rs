@@ -54,13 +54,15 @@ impl From<Consumed> for types::Consumed {
 }
 
 impl From<Held> for types::Held {
-    fn from(Held { completion_tokens, usage, room, severity, pending, repeated }: Held) -> Self {
+    fn from(held: Held) -> Self {
+        let Held { completion_tokens, usage, room, severity, runway, pending, repeated } = held;
         let pending = pending.into_iter().map(Into::into).collect();
         Self {
             completion_tokens,
             usage: usage.into(),
             room,
             severity: severity.map(Into::into),
+            runway,
             pending,
             repeated,
         }
