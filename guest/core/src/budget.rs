@@ -145,9 +145,14 @@ impl Budget {
         if total.max(max) <= SMALL {
             max > 0 && total * 100 >= u64::from(percent) * max
         } else {
-            max > 0 && u128::from(total) * 100 >= u128::from(percent) * u128::from(max)
+            reaches_of_many(total, percent, max)
         }
     }
+}
+
+#[inline(never)]
+fn reaches_of_many(total: u64, percent: u32, max: u64) -> bool {
+    max > 0 && u128::from(total) * 100 >= u128::from(percent) * u128::from(max)
 }
 
 /// `(3 * average + tokens) / 4`, rounded up, each divided first so that nothing overflows.

@@ -41,7 +41,6 @@ mod request;
 mod request_window;
 mod requests;
 mod same;
-mod sorted;
 mod state;
 mod thread;
 mod threads;

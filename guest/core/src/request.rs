@@ -143,8 +143,22 @@ impl List {
         self.0.get()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<Request>> {
-        core::iter::successors(self.first(), |request| request.next.get())
+    pub(crate) fn find(&self, is_it: impl Fn(&Request) -> bool) -> Option<Rc<Request>> {
+        let mut next = self.first();
+        while let Some(request) = &next
+            && !is_it(request)
+        {
+            next = request.next.get();
+        }
+        next
+    }
+
+    pub(crate) fn for_each(&self, do_it: &mut dyn FnMut(&Rc<Request>)) {
+        let mut next = self.first();
+        while let Some(request) = next {
+            do_it(&request);
+            next = request.next.get();
+        }
     }
 }
 

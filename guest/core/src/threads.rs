@@ -75,6 +75,6 @@ impl Threads {
     }
 
     fn root_after(&self, id: Option<&str>) -> Option<ThreadBudget> {
-        self.by_id.after(id.map(|id| [id])).cloned()
+        self.by_id.listed_after(id.map(|id| [id])).cloned()
     }
 }
