@@ -127,7 +127,7 @@ impl Step {
             1 => _ = registry.open_thread(&child, Some(CHILD_LIMIT), Some(&root)).expect(POSSIBLE),
             2 => {
                 let request = format!("request-{}", self.index);
-                registry.settle(&child, &request, tokens, 1, true).expect(POSSIBLE);
+                registry.settle(&child, request.as_str(), tokens, 1, true).expect(POSSIBLE);
             }
             3 => {
                 let wanted = core::Wanted {
@@ -139,7 +139,7 @@ impl Step {
                 };
                 let (thread_id, request_id) = self.in_flight();
                 // A refusal is an outcome like any other.
-                let _ = registry.hold(&thread_id, &request_id, wanted);
+                let _ = registry.hold(&thread_id, request_id.as_str(), wanted);
             }
             4 => {
                 let batch = self.batch();
@@ -151,7 +151,7 @@ impl Step {
             5 => _ = registry.consume(&child, tokens, tokens).expect(POSSIBLE),
             6 => {
                 let (thread_id, request_id) = self.of_last_round().in_flight();
-                let _ = registry.settle(&thread_id, &request_id, tokens / 2, 3, false);
+                let _ = registry.settle(&thread_id, request_id.as_str(), tokens / 2, 3, false);
             }
             7 | 8 => {
                 let thread_id = if self.index % KINDS == 7 { child } else { root };

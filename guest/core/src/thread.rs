@@ -329,17 +329,21 @@ impl ThreadBudget {
         let mut oldest: Option<Rc<Request>> = None;
         self.for_each_moved_hold(&mut |request| {
             if oldest.as_ref().is_none_or(|oldest| request.held_since.get() < oldest.held_since.get()) {
-                oldest = Some(request);
+                oldest = Some(request.clone());
             }
         });
         oldest
     }
 
-    fn for_each_moved_hold(&self, do_it: &mut dyn FnMut(Rc<Request>)) {
-        if let Some(extras) = self.0.extras.get() {
-            let moved = extras.moved_holds.iter().chain(extras.moved_marks.iter());
-            moved.filter(|request| request.hold.get().is_some()).for_each(do_it);
-        }
+    fn for_each_moved_hold(&self, do_it: &mut dyn FnMut(&Rc<Request>)) {
+        let Some(extras) = self.0.extras.get() else { return };
+        let mut if_held = |request: &Rc<Request>| {
+            if request.hold.get().is_some() {
+                do_it(request);
+            }
+        };
+        extras.moved_holds.for_each(&mut if_held);
+        extras.moved_marks.for_each(&mut if_held);
     }
 
     /// The requests with a mark that count here, and others if asked for, in no order.
