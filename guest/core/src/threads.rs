@@ -82,3 +82,79 @@ impl Threads {
         self.by_id.listed_after(id.map(|id| [id])).cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use crate::budget::Budget;
+    use crate::crossings::Crossings;
+    use std::collections::BTreeSet;
+    use std::format;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn add(threads: &mut Threads, id: &str, parent: Option<&ThreadBudget>) -> ThreadBudget {
+        let thread = ThreadBudget::new(id, 0, Budget::new(0), Crossings::NONE);
+        if let Some(parent) = parent {
+            thread.adopt(parent);
+        }
+        threads.insert(thread.clone());
+        thread
+    }
+
+    /// 200 threads without a parent, some with trees below them.
+    fn forest() -> Threads {
+        let mut threads = Threads::new();
+        for n in 0..200 {
+            let mut parent = add(&mut threads, &format!("{n}"), None);
+            for depth in 0..n % 16 {
+                let [first, ..] =
+                    [0, 1, 2].map(|wide| add(&mut threads, &format!("{n}-{depth}-{wide}"), Some(&parent)));
+                parent = first;
+            }
+        }
+        threads
+    }
+
+    #[test]
+    fn every_thread_comes_once_and_after_its_parent() {
+        let threads = forest();
+        assert_eq!(threads.levels(), 16);
+        let mut seen = BTreeSet::new();
+        for thread in threads.iter_after(None) {
+            assert!(thread.parent().is_none_or(|parent| seen.contains(parent.thread_id())));
+            assert!(seen.insert(String::from(thread.thread_id())));
+        }
+        assert_eq!(seen.len(), threads.len());
+    }
+
+    #[test]
+    fn it_goes_on_after_any_of_them() {
+        let threads = forest();
+        let all: Vec<_> = threads.iter_after(None).collect();
+        for (at, thread) in all.iter().enumerate() {
+            let next = threads.iter_after(Some(thread.thread_id())).next();
+            assert_eq!(
+                next.as_ref().map(ThreadBudget::thread_id),
+                all.get(at + 1).map(ThreadBudget::thread_id)
+            );
+        }
+        assert!(threads.iter_after(Some("nobody")).count() < all.len());
+    }
+
+    #[test]
+    fn the_levels_are_those_that_are_there() {
+        let mut threads = forest();
+        assert_eq!(Threads::new().levels(), 1);
+        // The deepest first, as a cleanup takes them out.
+        let mut all: Vec<_> = threads.iter().cloned().collect();
+        all.sort_by_key(|thread| core::cmp::Reverse(thread.depth()));
+        for thread in &all {
+            assert_eq!(threads.levels(), thread.depth());
+            threads.remove(thread);
+            thread.detach();
+        }
+        assert_eq!((threads.len(), threads.levels()), (0, 1));
+    }
+}
