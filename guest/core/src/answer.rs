@@ -30,7 +30,7 @@ pub struct ThresholdCrossed {
 
 /// What a recorded consumption led to, and where its thread stands.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Consumed {
     /// Usage after the call; that of the ancestor that was charged for a thread that is gone.
     pub usage: Usage,
@@ -47,7 +47,7 @@ pub struct Consumed {
 
 /// What a hold was granted, and where its thread stands.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Held {
     /// The completion tokens held.
     pub completion_tokens: u64,
@@ -68,7 +68,7 @@ pub struct Held {
 
 /// The last word on a thread that was cleaned up.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct FinalBudget {
     /// Usage at the end.
     pub usage: Usage,

@@ -6,7 +6,7 @@ use crate::tokens::Tokens;
 
 /// What one thread has consumed, in tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Usage {
     /// Prompt tokens, summed over all requests.
     pub prompt_tokens: u64,
@@ -76,6 +76,7 @@ impl Budget {
 
     /// What a check asks of the thread of that id: whether anything at all is left, and the tokens fit in
     /// it or in what was held before. Returns what is left.
+    #[inline]
     pub(crate) fn admit(
         &self,
         thread_id: &str,

@@ -227,6 +227,7 @@ fn mix(hash: u64, word: u64) -> u64 {
 mod tests {
     extern crate std;
     use super::*;
+    use core::cell::Cell;
     use std::collections::{BTreeMap, BTreeSet};
     use std::string::String;
     use std::vec::Vec;
@@ -330,6 +331,77 @@ mod tests {
             assert!((1..=PAGE).contains(&page.entries.len()));
             assert_eq!(page.first, page.entries[0].hash);
         }
+    }
+
+    /// However many others there are, only those in the pages of the listed ones are looked at.
+    #[test]
+    fn what_is_not_listed_is_passed_over_by_the_page() {
+        struct Counted<'a> {
+            id: String,
+            listed: bool,
+            looked_at: &'a Cell<usize>,
+        }
+
+        impl Named<1> for Counted<'_> {
+            fn name(&self) -> [&str; 1] {
+                [&self.id]
+            }
+
+            fn is_listed(&self) -> bool {
+                self.looked_at.set(self.looked_at.get() + 1);
+                self.listed
+            }
+        }
+
+        let looked_at = Cell::new(0);
+        let mut index = Index::new();
+        for n in 0..20_000u32 {
+            let id = std::format!("thread-{n}");
+            index.insert(Counted { id, listed: n % 5_000 == 7, looked_at: &looked_at });
+        }
+        // Some of them leave, and come back.
+        for n in (0..20_000).step_by(3) {
+            let gone = index.remove([&std::format!("thread-{n}")]).expect("it is there");
+            if n % 2 == 0 {
+                index.insert(gone);
+            }
+        }
+        for page in &index.pages {
+            let listed = page.entries.iter().filter(|entry| entry.kept.listed).count();
+            assert_eq!(page.listed as usize, listed);
+        }
+
+        looked_at.set(0);
+        let mut listed = Vec::new();
+        let mut last = None;
+        while let Some(next) = index.listed_after(last.map(|id: &String| [id.as_str()])) {
+            listed.push(next.id.as_str());
+            last = Some(&next.id);
+        }
+        listed.sort_unstable();
+        assert_eq!(listed, ["thread-10007", "thread-15007", "thread-7"], "5,007 is gone");
+        assert!(looked_at.get() <= 2 * PAGE * (listed.len() + 1), "{} looked at", looked_at.get());
+    }
+
+    #[test]
+    fn names_of_one_first_part_lie_together() {
+        struct Pair(String, String);
+
+        impl Named<2> for Pair {
+            fn name(&self) -> [&str; 2] {
+                [&self.0, &self.1]
+            }
+        }
+
+        let mut index = Index::new();
+        for (a, b) in (0..40).flat_map(|a| (0..40).map(move |b| (a, b))) {
+            index.insert(Pair(std::format!("a{a}"), std::format!("b{b}")));
+        }
+        let firsts: Vec<_> = index.iter().map(|pair| pair.0.as_str()).collect();
+        let runs = firsts.chunk_by(|a, b| a == b).count();
+        assert_eq!(runs, 40);
+        assert!(index.get(["a3", "b7"]).is_some() && index.get(["a3", "b40"]).is_none());
+        assert!(index.remove(["a3", "b7"]).is_some() && index.get(["a3", "b7"]).is_none());
     }
 
     #[test]
