@@ -76,6 +76,7 @@ impl Budget {
 
     /// What a check asks of the thread of that id: whether anything at all is left, and the tokens fit in
     /// it or in what was held before. Returns what is left.
+    #[inline]
     pub(crate) fn admit(
         &self,
         thread_id: &str,

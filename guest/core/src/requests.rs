@@ -75,7 +75,9 @@ impl Requests {
 
     /// Let go of what is held, and take the mark away.
     pub(crate) fn end(&mut self, thread: &ThreadBudget, request: &Rc<Request>) {
-        set_charged(thread, request, None);
+        if request.charged.get().is_some() {
+            set_charged(thread, request, None);
+        }
         self.release(thread, request);
     }
 
@@ -94,6 +96,13 @@ impl Requests {
     /// Those with a hold that counts in the thread, in the order in which they were first held.
     pub(crate) fn held_at(thread: &ThreadBudget) -> Vec<Rc<Request>> {
         by_age(thread, false, Request::held_since)
+    }
+
+    /// Those of them that were made for threads that are gone.
+    pub(crate) fn moved_to(thread: &ThreadBudget) -> Vec<Rc<Request>> {
+        let mut held = Self::held_at(thread);
+        held.retain(|request| request.is_moved());
+        held
     }
 
     /// Those with a mark of what the thread was charged, oldest first.

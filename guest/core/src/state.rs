@@ -3,14 +3,13 @@
 use crate::MAX_HOLDS;
 use crate::budget::Budget;
 use crate::crossings::Crossings;
-use crate::error::RegistryError;
+use crate::error::RestoreError;
 use crate::request::{Hold, Request};
 use crate::request_window::WINDOW;
 use crate::requests::{MOST_MARKS, Requests};
 use crate::thread::ThreadBudget;
 use crate::threshold::{Threshold, Thresholds};
 use crate::tokens::Tokens;
-use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -148,23 +147,24 @@ impl ThreadState {
         }
     }
 
-    /// At most how many bytes the state of this thread takes, lists included.
-    pub(crate) fn bytes_of(thread: &ThreadBudget) -> usize {
+    /// At most how many bytes it takes, lists included.
+    pub(crate) fn bytes(&self) -> usize {
         /// What a string or a list costs beyond its content.
         const BLOCK: usize = 40;
-        let parent = thread.parent().map_or(0, |parent| BLOCK + parent.thread_id().len());
-        let thresholds = thread.triggered().count() * (size_of::<Threshold>() + size_of::<u32>());
-        let remembered = thread
-            .remembered()
-            .map_or(0, |requests| requests.iter().map(|request_id| BLOCK + request_id.len()).sum());
-        let ids =
-            |request: &Rc<Request>| 2 * BLOCK + request.made_for().map_or(0, str::len) + request.id().len();
-        let held = Requests::held_at(thread);
-        let held: usize = held.iter().map(|request| size_of::<HoldState>() + ids(request)).sum();
-        let marked = Requests::marked_at(thread);
-        let marked: usize = marked.iter().map(|request| size_of::<LostState>() + ids(request)).sum();
-        let requests = remembered + held + marked;
-        size_of::<Self>() + 7 * BLOCK + thread.thread_id().len() + parent + thresholds + requests
+        let id = |id: &String| BLOCK + id.len();
+        let ids = |made_for: &Option<String>, request_id| made_for.as_ref().map_or(0, id) + id(request_id);
+        let holds = self.holds.iter().map(|hold| ids(&hold.made_for, &hold.request_id));
+        let lost = self.lost.iter().map(|lost| ids(&lost.made_for, &lost.request_id));
+        let strings: usize = self.request_ids.iter().map(id).chain(holds).chain(lost).sum();
+        size_of::<Self>()
+            + 5 * BLOCK
+            + id(&self.thread_id)
+            + self.parent.as_ref().map_or(0, id)
+            + self.triggered_thresholds.len() * (size_of::<Threshold>() + size_of::<u32>())
+            + self.request_ids.len() * size_of::<String>()
+            + self.holds.len() * size_of::<HoldState>()
+            + self.lost.len() * size_of::<LostState>()
+            + strings
     }
 
     /// What is wrong with it, looked at alone.
@@ -222,11 +222,11 @@ impl ThreadState {
         }
     }
 
-    pub(crate) fn invalid(&self, why: &str) -> RegistryError {
+    pub(crate) fn invalid(&self, why: &str) -> RestoreError {
         let mut text = String::from("thread ");
         text.push_str(&self.thread_id);
         text.push_str(": ");
         text.push_str(why);
-        RegistryError::InvalidState(text)
+        RestoreError::InvalidState(text)
     }
 }

@@ -195,12 +195,13 @@ impl ThreadBudget {
 
     /// Where it stands when that many completion tokens are held.
     pub(crate) fn held(&self, completion_tokens: u64, repeated: bool) -> Held {
+        let room = self.room();
         Held {
             completion_tokens,
             usage: self.usage(),
-            room: self.room(),
+            room,
             severity: self.severity(),
-            runway: self.runway(),
+            runway: self.runway_in(room),
             pending: self.pending_warnings(),
             repeated,
         }
@@ -210,9 +211,9 @@ impl ThreadBudget {
         self.0.crossings.get().severity()
     }
 
-    /// How many requests of the average size still fit; none while that is 0.
-    fn runway(&self) -> Option<u64> {
-        self.room().checked_div(self.budget().average_tokens())
+    /// How many requests of the average size fit in that room; none while that is 0.
+    fn runway_in(&self, room: u64) -> Option<u64> {
+        room.checked_div(self.budget().average_tokens())
     }
 
     fn newly_reached(&self, thresholds: &Thresholds) -> PercentSet {
@@ -249,7 +250,7 @@ impl ThreadBudget {
             tokens_used: usage.total_tokens,
             tokens_remaining: usage.remaining,
             max_tokens: usage.max_tokens,
-            runway: self.runway(),
+            runway: self.runway_in(self.room()),
         }
     }
 
@@ -315,31 +316,6 @@ impl ThreadBudget {
         let mut holds = 0;
         self.0.own.for_each(&mut |request| holds += usize::from(request.hold.get().is_some()));
         holds
-    }
-
-    /// How many holds of threads below it that are gone count here.
-    pub(crate) fn moved_holds(&self) -> usize {
-        let mut count = 0;
-        self.for_each_moved_hold(&mut |_| count += 1);
-        count
-    }
-
-    /// The one of them that was first held.
-    pub(crate) fn oldest_moved_hold(&self) -> Option<Rc<Request>> {
-        let mut oldest: Option<Rc<Request>> = None;
-        self.for_each_moved_hold(&mut |request| {
-            if oldest.as_ref().is_none_or(|oldest| request.held_since.get() < oldest.held_since.get()) {
-                oldest = Some(request);
-            }
-        });
-        oldest
-    }
-
-    fn for_each_moved_hold(&self, do_it: &mut dyn FnMut(Rc<Request>)) {
-        if let Some(extras) = self.0.extras.get() {
-            let moved = extras.moved_holds.iter().chain(extras.moved_marks.iter());
-            moved.filter(|request| request.hold.get().is_some()).for_each(do_it);
-        }
     }
 
     /// The requests with a mark that count here, and others if asked for, in no order.

@@ -10,11 +10,13 @@ pub(crate) struct Threads {
     by_id: Index<ThreadBudget, 1>,
     /// How many there are at each depth.
     at_depth: [u32; MAX_DEPTH as usize],
+    /// The deepest of them; 0 when there is none.
+    levels: u32,
 }
 
 impl Threads {
     pub(crate) const fn new() -> Self {
-        Self { by_id: Index::new(), at_depth: [0; MAX_DEPTH as usize] }
+        Self { by_id: Index::new(), at_depth: [0; MAX_DEPTH as usize], levels: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -32,7 +34,9 @@ impl Threads {
 
     /// Add a thread that has its place in its tree and whose id is not among these yet.
     pub(crate) fn insert(&mut self, thread: ThreadBudget) {
-        self.at_depth[thread.depth() as usize - 1] += 1;
+        let depth = thread.depth();
+        self.at_depth[depth as usize - 1] += 1;
+        self.levels = self.levels.max(depth);
         self.by_id.insert(thread);
     }
 
@@ -44,13 +48,13 @@ impl Threads {
     /// Take out a thread that still has its place in its tree.
     pub(crate) fn remove(&mut self, thread: &ThreadBudget) {
         self.at_depth[thread.depth() as usize - 1] -= 1;
+        self.levels = self.at_depth.iter().rposition(|threads| *threads > 0).map_or(0, |at| at as u32 + 1);
         self.by_id.remove([thread.thread_id()]);
     }
 
     /// How many levels the deepest tree has; 1 when there is none.
     pub(crate) fn levels(&self) -> u32 {
-        let deepest = self.at_depth.iter().rposition(|threads| *threads > 0);
-        deepest.map_or(1, |depth| depth as u32 + 1)
+        self.levels.max(1)
     }
 
     /// In no order that matters.

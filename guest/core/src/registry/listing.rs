@@ -1,7 +1,6 @@
 //! Every thread, by id.
 
 use super::Registry;
-use crate::error::RegistryError;
 use crate::memory::has_room;
 use crate::thread::ThreadBudget;
 use alloc::collections::BinaryHeap;
@@ -9,16 +8,11 @@ use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 impl Registry {
-    /// Every thread, ascending by id, for a caller who will copy each id and `row_bytes` beside it.
-    ///
-    /// # Errors
-    /// [`RegistryError::OutOfMemory`] when the list and those copies do not fit in memory together.
-    pub fn all_threads(
-        &self,
-        row_bytes: usize,
-    ) -> Result<impl ExactSizeIterator<Item = &ThreadBudget>, RegistryError> {
+    /// Every thread, ascending by id, for a caller who will copy each id and `row_bytes` beside it; none when
+    /// the list and those copies do not fit in memory together.
+    pub fn all_threads(&self, row_bytes: usize) -> Option<impl ExactSizeIterator<Item = &ThreadBudget>> {
         let mut all = Vec::new();
-        all.try_reserve_exact(self.threads.len()).map_err(|_| RegistryError::OutOfMemory)?;
+        all.try_reserve_exact(self.threads.len()).ok()?;
         let prefix = self.common_prefix();
         let mut copies = 0usize;
         self.threads.iter().for_each(|thread| {
@@ -27,10 +21,10 @@ impl Registry {
             copies = copies.saturating_add(id.len() + row_bytes);
         });
         if !has_room(copies) {
-            return Err(RegistryError::OutOfMemory);
+            return None;
         }
         // A heap sorts in place, without the worst cases or the code size of the slice sorts.
-        Ok(BinaryHeap::from(all).into_sorted_vec().into_iter().map(|by_id| by_id.thread))
+        Some(BinaryHeap::from(all).into_sorted_vec().into_iter().map(|by_id| by_id.thread))
     }
 
     /// How many bytes all ids start with in common.
