@@ -210,6 +210,7 @@ impl Model {
             "usage": thread.usage(),
             "room": self.forest.left(number, None),
             "severity": thread.severity(),
+            "runway": self.runway(number),
             "pending": self.pending(number),
             "repeated": repeated,
         }))
@@ -220,6 +221,10 @@ impl Model {
         let pending = |threshold: &&Threshold| thread.pending_thresholds.contains(&threshold.percent);
         let pending = thread.triggered_thresholds.iter().filter(pending);
         pending.map(|threshold| warning(self.crossed(number, *threshold))).collect()
+    }
+
+    fn runway(&self, number: usize) -> Option<u64> {
+        self.forest.left(number, None).checked_div(self.forest.thread(number).average_tokens)
     }
 
     fn crossed(&self, number: usize, threshold: Threshold) -> Value {
@@ -233,7 +238,7 @@ impl Model {
             "tokens_used": thread.total(),
             "tokens_remaining": thread.remaining(),
             "max_tokens": thread.max_tokens,
-            "runway": self.forest.left(number, None).checked_div(thread.average_tokens),
+            "runway": self.runway(number),
         })
     }
 

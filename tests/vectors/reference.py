@@ -107,7 +107,7 @@ def leave_mark(thread, mark):
     thread["lost"] = (thread["lost"] + [mark])[-REMEMBERED:]
 
 
-def hold_of(request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline, made_for):
+def hold_of(request_id, made_for, prompt_tokens, completion_tokens, completion_before, holder, deadline):
     return {
         "made_for": made_for,
         "request_id": request_id,
@@ -417,6 +417,7 @@ class Registry:
             "usage": usage(thread),
             "room": self.left(thread),
             "severity": most_urgent(thread),
+            "runway": self.runway(thread),
             "pending": self.warnings(thread),
             "repeated": repeated,
         }
@@ -472,46 +473,45 @@ class Registry:
         return [crossing for entry in entries for crossing in self.consume(**entry)["crossed"]]
 
     def hold(
-        self,
-        thread_id,
-        request_id,
-        prompt_tokens,
-        completion_tokens,
-        least_completion_tokens,
-        holder,
-        deadline,
+        self, thread_id, request_id, prompt_tokens, completion_tokens, least_completion_tokens, holder, deadline
     ):
         check_ids(thread_id, request_id)
         wanted = prompt_tokens + completion_tokens
         least = prompt_tokens + min(least_completion_tokens, completion_tokens)
-
         thread, old, mark = self.find_request(thread_id, request_id)
+        made_for = (old or mark or {}).get("made_for")
+        thread = thread or self.threads.get(thread_id)
+
+        def answer(tokens, before):
+            """Hold so many tokens, and say where the thread stands."""
+            numbers = prompt_tokens, tokens - prompt_tokens, before, holder, deadline
+            hold = hold_of(request_id, made_for, *numbers)
+            if old is None:
+                thread["holds"].append(hold)
+            else:
+                old.update(hold)
+            return self.holding(thread, hold["completion_tokens"])
+
         if old is not None:
-            had, completion_had = old["prompt_tokens"] + old["completion_tokens"], old["completion_tokens"]
+            had = old["prompt_tokens"] + old["completion_tokens"]
             granted = wanted
             if wanted > had:
                 self.check(self.path(thread), least, old, had)
                 granted = min(wanted, max(self.left(thread, old), had))
-            completion = granted - prompt_tokens
-            before = completion_had if completion > completion_had else min(old["completion_before"], completion)
-            old.update(hold_of(request_id, prompt_tokens, completion, before, holder, deadline, old["made_for"]))
-            return self.holding(thread, completion)
-
-        made_for = mark and mark["made_for"]
-        thread = thread or self.threads.get(thread_id)
+            is_more = granted - prompt_tokens > old["completion_tokens"]
+            before = old["completion_tokens"] if is_more else min(old["completion_before"], granted - prompt_tokens)
+            return answer(granted, before)
         if thread is None:
             self.check_room_for_one()
             self.check([new_thread(thread_id, self.next_birth, self.limit)], least)
             thread = self.get_or_create(thread_id)
-        elif request_id in thread["request_ids"] and mark is None:
+        elif mark is None and request_id in thread["request_ids"]:
             return self.holding(thread, 0, repeated=True)
         else:
             self.check(self.path(thread), least)
             if len(holds_of(thread, moved=made_for is not None)) >= MAX_HOLDS:
                 refuse("too-many-holds", MAX_HOLDS)
-        completion = min(wanted, self.left(thread)) - prompt_tokens
-        thread["holds"].append(hold_of(request_id, prompt_tokens, completion, 0, holder, deadline, made_for))
-        return self.holding(thread, completion)
+        return answer(min(wanted, self.left(thread)), 0)
 
     def settle(self, thread_id, request_id, prompt_tokens, completion_tokens, remember):
         check_ids(thread_id, request_id)

@@ -149,10 +149,9 @@ impl Budget {
     }
 }
 
-/// `(3 * average + tokens) / 4`, rounded up.
+/// `(3 * average + tokens) / 4`, rounded up, each divided first so that nothing overflows.
 fn moved_average(average: u64, tokens: u64) -> u64 {
-    let (average, tokens) = (u128::from(average), u128::from(tokens));
-    ((average + (average << 1) + tokens + 3) >> 2) as u64
+    3 * (average / 4) + tokens / 4 + (3 * (average % 4) + tokens % 4).div_ceil(4)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Crossings {
 
     /// Those crossed, ascending by percent. Mostly there are none.
     pub(crate) fn iter(self) -> impl Iterator<Item = Threshold> {
-        let last = if self == Self::NONE { 0 } else { 100 };
+        let last = if self.is_empty() { 0 } else { 100 };
         let crossed = move |percent| Some(Threshold { percent, severity: self.severity_at(percent)? });
         (1..=last).filter_map(crossed)
     }
@@ -78,6 +78,12 @@ impl Crossings {
     /// The most urgent severity among them.
     pub(crate) fn severity(self) -> Option<Severity> {
         self.iter().map(|threshold| threshold.severity).max()
+    }
+
+    fn is_empty(&self) -> bool {
+        let (words, rest) = self.severities.as_chunks::<8>();
+        let any = words.iter().fold(0, |any, word| any | u64::from_le_bytes(*word));
+        any == 0 && rest == [0]
     }
 
     fn severity_at(&self, percent: u32) -> Option<Severity> {

@@ -6,7 +6,7 @@
 //! are equal. The order is cut into pages, so that inserting moves little, and nothing is ever
 //! rehashed, so that no call takes the blame for the growth of all.
 
-use crate::same::{compare, is_same};
+use crate::same::{compare, is_same, last_word};
 use alloc::collections::TryReserveError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -197,7 +197,7 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
 fn hash<const PARTS: usize>(name: [&str; PARTS]) -> u32 {
     let (words, rest) = name[0].as_bytes().as_chunks::<8>();
     let hash = words.iter().fold(name[0].len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    let last = if rest.is_empty() { 0 } else { last_word(name[0]) };
     (mix(hash, last) >> 32) as u32
 }
 

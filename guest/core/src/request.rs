@@ -45,9 +45,9 @@ impl Named<2> for Rc<Request> {
 }
 
 impl Request {
-    pub(crate) fn new(id: &str) -> Rc<Self> {
+    pub(crate) fn new(id: Box<str>) -> Rc<Self> {
         Rc::new(Self {
-            id: id.into(),
+            id,
             hold: Cell::new(None),
             charged: Cell::new(None),
             held_since: Cell::new(0),

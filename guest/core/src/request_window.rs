@@ -17,11 +17,11 @@ impl RequestWindow {
     }
 
     /// Remember one that is not known yet.
-    pub(crate) fn push(&mut self, request_id: &str) {
+    pub(crate) fn push(&mut self, request_id: Box<str>) {
         if self.0.len() == WINDOW {
             self.0.pop_front();
         }
-        self.0.push_back(request_id.into());
+        self.0.push_back(request_id);
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &str> {

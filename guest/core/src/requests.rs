@@ -8,6 +8,7 @@ use crate::request_window::WINDOW;
 use crate::sorted::{ByKey, sorted};
 use crate::thread::ThreadBudget;
 use crate::tokens::Tokens;
+use alloc::boxed::Box;
 use alloc::collections::TryReserveError;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -30,6 +31,9 @@ impl Requests {
 
     /// The request of a thread that is gone, and the ancestor where it counts.
     pub(crate) fn moved(&self, thread_id: &str, request_id: &str) -> Option<(ThreadBudget, Rc<Request>)> {
+        if self.moved.len() == 0 {
+            return None;
+        }
         let request = self.moved.get([thread_id, request_id])?;
         Some((request.at()?, request.clone()))
     }
@@ -40,7 +44,7 @@ impl Requests {
     }
 
     /// A request of the thread. It is here to be given a hold or a mark.
-    pub(crate) fn add(&mut self, thread: &ThreadBudget, request_id: &str) -> Rc<Request> {
+    pub(crate) fn add(&mut self, thread: &ThreadBudget, request_id: Box<str>) -> Rc<Request> {
         let request = Request::new(request_id);
         thread.list_of(&request).push(&request);
         request
@@ -49,7 +53,7 @@ impl Requests {
     /// The same for a thread of that id that is gone.
     pub(crate) fn add_moved(&mut self, at: &ThreadBudget, made_for: &str, request_id: &str) -> Rc<Request> {
         let gone = ThreadBudget::new(made_for, 0, Budget::new(0), Crossings::NONE);
-        let request = Request::new(request_id);
+        let request = Request::new(request_id.into());
         self.move_one(&request, &gone, at);
         request
     }

@@ -356,7 +356,7 @@ impl ThreadBudget {
     }
 
     /// Remember a request that it does not know yet.
-    pub(crate) fn remember(&self, request_id: &str) {
+    pub(crate) fn remember(&self, request_id: Box<str>) {
         self.extras().remembered.borrow_mut().push(request_id);
     }
 

@@ -199,7 +199,7 @@ fn an_owner_who_holds_again_after_a_loss_is_charged_what_is_more() {
 fn a_thread_keeps_its_latest_64_marks() {
     let mut registry = registry(1_000_000);
     for n in 0..70 {
-        registry.hold("t", &format!("r{n}"), exactly(1, 1)).expect("it fits");
+        registry.hold("t", format!("r{n}"), exactly(1, 1)).expect("it fits");
     }
     // Not in the order in which they were held.
     for n in (0..70).rev() {
@@ -215,7 +215,7 @@ fn a_thread_keeps_its_latest_64_marks() {
 fn a_thread_has_at_most_256_holds_of_its_own() {
     let mut registry = registry(1_000_000);
     for n in 0..256 {
-        registry.hold("t", &format!("r{n}"), exactly(1, 1)).expect("it fits");
+        registry.hold("t", format!("r{n}"), exactly(1, 1)).expect("it fits");
     }
     assert_eq!(registry.hold("t", "more", exactly(1, 1)), Err(RegistryError::TooManyHolds(256)));
     assert!(registry.hold("t", "r7", exactly(2, 2)).is_ok(), "one that is there is changed");

@@ -101,7 +101,7 @@ impl registry::Guest for Component {
     ) -> Result<types::Held, types::RegistryError> {
         let wanted =
             core::Wanted { prompt_tokens, completion_tokens, least_completion_tokens, holder, deadline };
-        REGISTRY.with(|registry| Ok(registry.hold(&thread_id, &request_id, wanted)?.into()))
+        REGISTRY.with(|registry| Ok(registry.hold(&thread_id, request_id, wanted)?.into()))
     }
 
     fn settle(
@@ -112,7 +112,7 @@ impl registry::Guest for Component {
         remember: bool,
     ) -> Result<types::Consumed, types::RegistryError> {
         REGISTRY.with(|registry| {
-            Ok(registry.settle(&thread_id, &request_id, prompt_tokens, completion_tokens, remember)?.into())
+            Ok(registry.settle(&thread_id, request_id, prompt_tokens, completion_tokens, remember)?.into())
         })
     }
 

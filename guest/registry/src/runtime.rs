@@ -15,6 +15,19 @@ static ALLOCATOR: rlsf::SmallGlobalTlsf = rlsf::SmallGlobalTlsf::new();
 #[link(name = "c")]
 unsafe extern "C" {}
 
+// Calling it says that this is no command: for one, the linker would run what starts and ends a program around
+// every export, the allocation of arguments included.
+unsafe extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// What the host calls first.
+#[unsafe(no_mangle)]
+extern "C" fn _initialize() {
+    // SAFETY: called once, before anything else.
+    unsafe { __wasm_call_ctors() }
+}
+
 /// How the host puts arguments into this memory. WASI's libc has one too, but on an allocator of its
 /// own, which the bindings could not free from. A trap is all the canonical ABI offers when there is
 /// no memory left; `thread_budget_core` keeps enough free that only an argument far beyond any valid

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,6 +100,7 @@ def in_child(check: Callable[[], None]) -> int:
     """How a forked child ends that makes this check."""
     child = os.fork()
     if not child:
+        signal.alarm(20)
         try:
             check()
         except BaseException:
@@ -141,8 +144,20 @@ def test_a_forked_child_is_told(tmp_path: Path) -> None:
 
     assert in_child(uses_the_parents) == 0
     assert in_child(makes_its_own) == 0
-    with registry._calls.instance.lock:
-        assert in_child(uses_the_parents) == 0
+    # Another thread, which the child does not have, may be in a call.
+    called, done = threading.Event(), threading.Event()
+
+    def be_in_a_call() -> None:
+        with registry._calls.instance.lock:
+            called.set()
+            done.wait()
+
+    thread = threading.Thread(target=be_in_a_call)
+    thread.start()
+    called.wait()
+    assert in_child(uses_the_parents) == 0
+    done.set()
+    thread.join()
     # The parent goes on.
     assert hold.settle(1, 1).usage["total_tokens"] == 4
     assert budget.total_tokens == 4

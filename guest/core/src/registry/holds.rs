@@ -8,6 +8,7 @@ use crate::request::{Hold, Request};
 use crate::thread::ThreadBudget;
 use crate::tokens::Tokens;
 use crate::{MAX_HOLDS, MAX_REQUEST_ID_BYTES};
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 
 /// What a request with a hold or a mark takes at most beside its id.
@@ -63,16 +64,22 @@ impl Registry {
     /// [`RegistryError::Exhausted`], which leaves an old hold as it was and no new thread behind;
     /// [`RegistryError::InvalidRequestId`], [`RegistryError::TooManyHolds`], and as
     /// [`Registry::get_budget`].
-    pub fn hold(&mut self, thread_id: &str, request_id: &str, wanted: Wanted) -> Result<Held, RegistryError> {
-        check_ids(thread_id, request_id)?;
-        let (thread, request) = self.look_up(thread_id, request_id);
+    pub fn hold(
+        &mut self,
+        thread_id: &str,
+        request_id: impl Into<Box<str>>,
+        wanted: Wanted,
+    ) -> Result<Held, RegistryError> {
+        let request_id = request_id.into();
+        check_ids(thread_id, &request_id)?;
+        let (thread, request) = self.look_up(thread_id, &request_id);
         if let Some((thread, request)) = thread.as_ref().zip(request) {
             let hold = changed(thread, &request, wanted)?;
             self.requests.hold(thread, &request, hold);
             return Ok(thread.held(hold.tokens.completion, false));
         }
         let room = match &thread {
-            Some(thread) if thread.remembers(request_id) => return Ok(thread.held(0, true)),
+            Some(thread) if thread.remembers(&request_id) => return Ok(thread.held(0, true)),
             Some(thread) => {
                 may_hold_another(thread)?;
                 thread.admit(wanted.least_tokens(), 0)?
@@ -105,17 +112,18 @@ impl Registry {
     pub fn settle(
         &mut self,
         thread_id: &str,
-        request_id: &str,
+        request_id: impl Into<Box<str>>,
         prompt_tokens: u64,
         completion_tokens: u64,
         remember: bool,
     ) -> Result<Consumed, RegistryError> {
-        check_ids(thread_id, request_id)?;
+        let request_id = request_id.into();
+        check_ids(thread_id, &request_id)?;
         let used = Tokens::new(prompt_tokens, completion_tokens);
-        let (thread, request) = self.look_up(thread_id, request_id);
+        let (thread, request) = self.look_up(thread_id, &request_id);
         let Some((thread, request)) = thread.as_ref().zip(request) else {
             return match thread {
-                Some(thread) if thread.remembers(request_id) => Ok(thread.repeated()),
+                Some(thread) if thread.remembers(&request_id) => Ok(thread.repeated()),
                 _ if !remember => Err(RegistryError::UnknownHold),
                 _ => {
                     self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;

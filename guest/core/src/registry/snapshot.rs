@@ -79,7 +79,7 @@ impl Registry {
                 return Err(state.invalid("it remembers a request twice, or one with a hold or a mark"));
             }
             self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
-            thread.remember(request_id);
+            thread.remember(request_id.as_str().into());
         }
         for hold in &state.holds {
             let request = self.request_of(state, thread, hold.made_for.as_deref(), &hold.request_id)?;
@@ -127,7 +127,7 @@ impl Registry {
                 self.room_to_grow(REQUEST_BYTES + owner.len() + request_id.len())?;
                 self.requests.reserve().map_err(|_| RegistryError::OutOfMemory)?;
                 Ok(match made_for {
-                    None => self.requests.add(thread, request_id),
+                    None => self.requests.add(thread, request_id.into()),
                     Some(_) => self.requests.add_moved(thread, owner, request_id),
                 })
             }

@@ -41,12 +41,12 @@ fn call(
                 holder: dice.below(3),
                 deadline: dice.below(1_000),
             };
-            assert_eq!(registry.hold(&thread, &request, wanted), model.hold(&thread, &request, wanted));
+            assert_eq!(registry.hold(&thread, &*request, wanted), model.hold(&thread, &request, wanted));
         }
         12..=16 => {
             let remember = dice.below(3) == 0;
             assert_eq!(
-                registry.settle(&thread, &request, prompt, completion, remember),
+                registry.settle(&thread, &*request, prompt, completion, remember),
                 model.settle(&thread, &request, prompt, completion, remember)
             );
         }
