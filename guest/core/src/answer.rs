@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 /// A threshold that a call crossed, with the numbers after that call.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ThresholdCrossed {
     /// The thread whose threshold was crossed.
     pub thread_id: String,
@@ -58,6 +58,8 @@ pub struct Held {
     pub room: u64,
     /// The most urgent severity that the thread has crossed.
     pub severity: Option<Severity>,
+    /// How many requests of the average size still fit; none while that is 0.
+    pub runway: Option<u64>,
     /// The thread's pending warnings.
     pub pending: Vec<BudgetWarning>,
     /// Whether the thread remembers the request, and nothing is held.

@@ -75,15 +75,17 @@ impl Budget {
     }
 
     /// What a check asks of the thread of that id: whether anything at all is left, and the tokens fit in
-    /// it. Returns what is left.
+    /// it or in what was held before. Returns what is left.
+    #[inline]
     pub(crate) fn admit(
         &self,
         thread_id: &str,
         held_tokens: u64,
-        requested: u64,
+        requested: u128,
+        before: u64,
     ) -> Result<u64, BudgetExhausted> {
         let room = self.room(held_tokens);
-        if room > 0 && requested <= room {
+        if room > 0 && requested <= u128::from(room.max(before)) {
             return Ok(room);
         }
         Err(BudgetExhausted {
@@ -91,7 +93,7 @@ impl Budget {
             used: self.total_tokens(),
             held: held_tokens,
             max_tokens: self.max_tokens,
-            requested,
+            requested: u64::try_from(requested).unwrap_or(u64::MAX),
         })
     }
 
@@ -144,9 +146,14 @@ impl Budget {
         if total.max(max) <= SMALL {
             max > 0 && total * 100 >= u64::from(percent) * max
         } else {
-            max > 0 && u128::from(total) * 100 >= u128::from(percent) * u128::from(max)
+            reaches_of_many(total, percent, max)
         }
     }
+}
+
+#[inline(never)]
+fn reaches_of_many(total: u64, percent: u32, max: u64) -> bool {
+    max > 0 && u128::from(total) * 100 >= u128::from(percent) * u128::from(max)
 }
 
 /// `(3 * average + tokens) / 4`, rounded up, each divided first so that nothing overflows.

@@ -11,18 +11,21 @@ impl<T> CloneCell<T> {
         Self(Cell::new(value))
     }
 
+    #[inline]
     pub(crate) fn replace(&self, value: T) -> T {
         self.0.replace(value)
     }
 }
 
 impl<T: Default> CloneCell<T> {
+    #[inline]
     pub(crate) fn take(&self) -> T {
         self.0.take()
     }
 }
 
 impl<T: Clone + Default> CloneCell<T> {
+    #[inline]
     pub(crate) fn get(&self) -> T {
         let value = self.0.take();
         let clone = value.clone();

@@ -59,7 +59,7 @@ impl Crossings {
         self.pending[at / 8] &= !(1 << (at % 8));
     }
 
-    /// Those crossed, ascending by percent. Mostly there are none.
+    /// Those crossed, ascending by percent.
     pub(crate) fn iter(self) -> impl Iterator<Item = Threshold> {
         let last = if self.is_empty() { 0 } else { 100 };
         let crossed = move |percent| Some(Threshold { percent, severity: self.severity_at(percent)? });
@@ -76,11 +76,13 @@ impl Crossings {
     }
 
     /// The most urgent severity among them.
-    pub(crate) fn severity(self) -> Option<Severity> {
+    pub(crate) fn severity(&self) -> Option<Severity> {
         self.iter().map(|threshold| threshold.severity).max()
     }
 
-    fn is_empty(&self) -> bool {
+    /// Mostly they are.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
         let (words, rest) = self.severities.as_chunks::<8>();
         let any = words.iter().fold(0, |any, word| any | u64::from_le_bytes(*word));
         any == 0 && rest == [0]

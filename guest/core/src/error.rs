@@ -1,6 +1,5 @@
-//! Why a call was not carried out.
+//! Why a call was not carried out. Nothing has changed then, but that a check creates its thread.
 
-use crate::threshold::InvalidThreshold;
 use alloc::string::String;
 use core::fmt;
 
@@ -56,24 +55,45 @@ impl InvalidRequestId {
     pub const TEXT: &'static str = "a request id has 1 to 256 bytes of UTF-8";
 }
 
-/// Why a call was not carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RegistryError {
-    /// The budget is used up, or the estimate does not fit.
-    #[error(transparent)]
-    Exhausted(#[from] BudgetExhausted),
+/// Why a thread was not created, or something else that takes memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
     /// The thread id is empty or too long.
     #[error(transparent)]
     InvalidThreadId(#[from] InvalidThreadId),
-    /// The thread is new and there are as many as there may be: this many.
+    /// There are as many threads as there may be: this many.
     #[error("there are already {0} threads, the most there may be")]
     TooManyThreads(u32),
-    /// A threshold's percent is outside 1 to 100 or given twice.
-    #[error(transparent)]
-    InvalidThreshold(#[from] InvalidThreshold),
     /// There is not enough memory to grow and still answer later calls.
     #[error("the memory of this instance is used up")]
     OutOfMemory,
+}
+
+/// Why a check refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// The budget is used up, or the estimate does not fit.
+    #[error(transparent)]
+    Exhausted(#[from] BudgetExhausted),
+    /// The thread is new.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// Why a batch was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BatchError {
+    /// It has more entries than this.
+    #[error("a batch has at most {0} entries")]
+    TooLarge(u32),
+    /// A thread is new, or there is no memory for the answer.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// Why a thread was not opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
     /// The thread to be the parent does not exist.
     #[error("the parent {0} does not exist")]
     UnknownParent(String),
@@ -86,19 +106,55 @@ pub enum RegistryError {
     /// The thread exists with another limit or another parent.
     #[error("the thread {0} exists with another limit or parent")]
     OptionsDiffer(String),
+    /// The thread is new.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// Why nothing more is held.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HoldError {
+    /// The budget is used up, or the tokens do not fit.
+    #[error(transparent)]
+    Exhausted(#[from] BudgetExhausted),
     /// The request id is empty or too long.
     #[error(transparent)]
     InvalidRequestId(#[from] InvalidRequestId),
-    /// The thread has this many holds of its own, the most it may.
+    /// The thread has this many holds, the most it may.
     #[error("a thread has at most {0} holds")]
     TooManyHolds(u32),
-    /// Nothing is held for the request, and it is not to be remembered: nothing was counted.
+    /// The thread is new, or there is no memory for the hold.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// Why nothing was settled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettleError {
+    /// The request id is empty or too long.
+    #[error(transparent)]
+    InvalidRequestId(#[from] InvalidRequestId),
+    /// Nothing is held for the request, and it is not to be remembered.
     #[error("nothing is held for this request")]
     UnknownHold,
-    /// The batch has more entries than this.
-    #[error("a batch has at most {0} entries")]
-    BatchTooLarge(u32),
-    /// A thread's state that cannot have come from a snapshot, or does not fit here: which, and why.
+    /// The thread is new, or there is no memory for remembering the request.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+}
+
+/// Why threads were not brought back.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// A thread's state cannot have come from a snapshot, or does not fit here: which, and why.
     #[error("{0}")]
     InvalidState(String),
+    /// A thread was not opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+impl From<CreateError> for RestoreError {
+    fn from(error: CreateError) -> Self {
+        Self::Open(error.into())
+    }
 }

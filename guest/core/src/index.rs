@@ -21,7 +21,7 @@ const PAGE: usize = 64;
 pub(crate) trait Named<const PARTS: usize> {
     fn name(&self) -> [&str; PARTS];
 
-    /// Whether [`Index::after`] finds it. It does not change.
+    /// Whether [`Index::listed_after`] finds it. It does not change.
     fn is_listed(&self) -> bool {
         true
     }
@@ -117,6 +117,7 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
     }
 
     /// Add what has a name that is not in the index yet.
+    #[inline(never)]
     pub(crate) fn insert(&mut self, kept: T) {
         let hash = hash(kept.name());
         let (page, Ok(at) | Err(at)) = self.find(hash, kept.name());
@@ -145,6 +146,7 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn remove(&mut self, name: [&str; PARTS]) -> Option<T> {
         let (page, Ok(at)) = self.find(hash(name), name) else { return None };
         let Page { first, listed, entries } = &mut self.pages[page];
@@ -159,18 +161,29 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
         Some(removed)
     }
 
-    /// The first that is listed or, after a name, the next in the order of the index, whether the name is
-    /// there or not.
+    /// The first or, after a name, the next in the order of the index, whether the name is there or not.
     pub(crate) fn after(&self, name: Option<[&str; PARTS]>) -> Option<&T> {
-        let (page, at) = match name.map(|name| self.find(hash(name), name)) {
-            None => (0, 0),
-            Some((page, Ok(at))) => (page, at + 1),
-            Some((page, Err(at))) => (page, at),
-        };
+        let (page, at) = self.place_after(name);
+        let in_page = self.pages.get(page)?.entries.get(at);
+        let entry = in_page.or_else(|| self.pages.get(page + 1)?.entries.first())?;
+        Some(&entry.kept)
+    }
+
+    /// The same among those that are listed.
+    pub(crate) fn listed_after(&self, name: Option<[&str; PARTS]>) -> Option<&T> {
+        let (page, at) = self.place_after(name);
         let (page, later) = self.pages.get(page..)?.split_first()?;
         let rest = page.entries.get(at..)?.iter();
         let later = later.iter().filter(|page| page.listed > 0).flat_map(|page| &page.entries);
         rest.chain(later).map(|entry| &entry.kept).find(|kept| kept.is_listed())
+    }
+
+    fn place_after(&self, name: Option<[&str; PARTS]>) -> (usize, usize) {
+        match name.map(|name| self.find(hash(name), name)) {
+            None => (0, 0),
+            Some((page, Ok(at))) => (page, at + 1),
+            Some((page, Err(at))) => (page, at),
+        }
     }
 
     /// The page that the name belongs to, and where it is in it (`Ok`) or would be (`Err`).
@@ -195,9 +208,13 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
 /// Of the first part, eight bytes at a time. It has to tell apart names that nobody chose to collide, no
 /// more: equal hashes cost only a comparison of names.
 fn hash<const PARTS: usize>(name: [&str; PARTS]) -> u32 {
-    let (words, rest) = name[0].as_bytes().as_chunks::<8>();
-    let hash = words.iter().fold(name[0].len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    let last = if rest.is_empty() { 0 } else { last_word(name[0]) };
+    hash_part(name[0])
+}
+
+fn hash_part(part: &str) -> u32 {
+    let (words, rest) = part.as_bytes().as_chunks::<8>();
+    let hash = words.iter().fold(part.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let last = if rest.is_empty() { 0 } else { last_word(part) };
     (mix(hash, last) >> 32) as u32
 }
 
@@ -210,6 +227,7 @@ fn mix(hash: u64, word: u64) -> u64 {
 mod tests {
     extern crate std;
     use super::*;
+    use core::cell::Cell;
     use std::collections::{BTreeMap, BTreeSet};
     use std::string::String;
     use std::vec::Vec;
@@ -313,6 +331,77 @@ mod tests {
             assert!((1..=PAGE).contains(&page.entries.len()));
             assert_eq!(page.first, page.entries[0].hash);
         }
+    }
+
+    /// However many others there are, only those in the pages of the listed ones are looked at.
+    #[test]
+    fn what_is_not_listed_is_passed_over_by_the_page() {
+        struct Counted<'a> {
+            id: String,
+            listed: bool,
+            looked_at: &'a Cell<usize>,
+        }
+
+        impl Named<1> for Counted<'_> {
+            fn name(&self) -> [&str; 1] {
+                [&self.id]
+            }
+
+            fn is_listed(&self) -> bool {
+                self.looked_at.set(self.looked_at.get() + 1);
+                self.listed
+            }
+        }
+
+        let looked_at = Cell::new(0);
+        let mut index = Index::new();
+        for n in 0..20_000u32 {
+            let id = std::format!("thread-{n}");
+            index.insert(Counted { id, listed: n % 5_000 == 7, looked_at: &looked_at });
+        }
+        // Some of them leave, and come back.
+        for n in (0..20_000).step_by(3) {
+            let gone = index.remove([&std::format!("thread-{n}")]).expect("it is there");
+            if n % 2 == 0 {
+                index.insert(gone);
+            }
+        }
+        for page in &index.pages {
+            let listed = page.entries.iter().filter(|entry| entry.kept.listed).count();
+            assert_eq!(page.listed as usize, listed);
+        }
+
+        looked_at.set(0);
+        let mut listed = Vec::new();
+        let mut last = None;
+        while let Some(next) = index.listed_after(last.map(|id: &String| [id.as_str()])) {
+            listed.push(next.id.as_str());
+            last = Some(&next.id);
+        }
+        listed.sort_unstable();
+        assert_eq!(listed, ["thread-10007", "thread-15007", "thread-7"], "5,007 is gone");
+        assert!(looked_at.get() <= 2 * PAGE * (listed.len() + 1), "{} looked at", looked_at.get());
+    }
+
+    #[test]
+    fn names_of_one_first_part_lie_together() {
+        struct Pair(String, String);
+
+        impl Named<2> for Pair {
+            fn name(&self) -> [&str; 2] {
+                [&self.0, &self.1]
+            }
+        }
+
+        let mut index = Index::new();
+        for (a, b) in (0..40).flat_map(|a| (0..40).map(move |b| (a, b))) {
+            index.insert(Pair(std::format!("a{a}"), std::format!("b{b}")));
+        }
+        let firsts: Vec<_> = index.iter().map(|pair| pair.0.as_str()).collect();
+        let runs = firsts.chunk_by(|a, b| a == b).count();
+        assert_eq!(runs, 40);
+        assert!(index.get(["a3", "b7"]).is_some() && index.get(["a3", "b40"]).is_none());
+        assert!(index.remove(["a3", "b7"]).is_some() && index.get(["a3", "b7"]).is_none());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! one as a WebAssembly component; the same code runs natively for tests and benchmarks.
 //!
 //! ```
-//! use thread_budget_core::{Registry, RegistryError, Severity};
+//! use thread_budget_core::{CheckError, Registry, Severity};
 //!
 //! let mut registry = Registry::new();
 //! registry.configure(1_000);
@@ -15,8 +15,8 @@
 //! assert_eq!(consumed.crossed[0].severity, Severity::Warning);
 //!
 //! let refused = registry.check_budget("agent-7", 241);
-//! assert!(matches!(refused, Err(RegistryError::Exhausted(_))));
-//! # Ok::<(), RegistryError>(())
+//! assert!(matches!(refused, Err(CheckError::Exhausted(_))));
+//! # Ok::<(), CheckError>(())
 //! ```
 //!
 //! Token counts are `u64` and saturate. The arithmetic agrees, number for number, with the Python
@@ -41,7 +41,6 @@ mod request;
 mod request_window;
 mod requests;
 mod same;
-mod sorted;
 mod state;
 mod thread;
 mod threads;
@@ -51,7 +50,10 @@ mod warning;
 
 pub use answer::{Consumed, FinalBudget, Held, ThresholdCrossed};
 pub use budget::{Budget, Usage};
-pub use error::{BudgetExhausted, InvalidRequestId, InvalidThreadId, RegistryError};
+pub use error::{
+    BatchError, BudgetExhausted, CheckError, CreateError, HoldError, InvalidRequestId, InvalidThreadId,
+    OpenError, RestoreError, SettleError,
+};
 pub use percent::{percent_of, round_to_tenth};
 pub use registry::{Registry, Wanted};
 pub use request_window::WINDOW as REQUEST_WINDOW;

@@ -17,9 +17,10 @@ pub fn round_to_tenth(percent: f64) -> f64 {
     if percent < EXACT as f64 { ratio(rounded_multiple(percent, 10), 10) } else { percent }
 }
 
-/// `percent` rounded to an integer, ties to even; 0 for what is negative or not a number.
-pub(crate) fn round_to_whole(percent: f64) -> u64 {
-    if percent < EXACT as f64 { rounded_multiple(percent, 1) } else { percent as u64 }
+/// `percent` rounded to an integer, ties to even; 0 for what is negative or not a number. It passes 2^64 where a
+/// limit of a few tokens was overshot by nearly as many as there can be.
+pub(crate) fn round_to_whole(percent: f64) -> u128 {
+    if percent < EXACT as f64 { rounded_multiple(percent, 1).into() } else { percent as u128 }
 }
 
 /// `a / b` rounded once to the nearest `f64`, ties to even. `b` must not be 0.
@@ -126,7 +127,8 @@ mod tests {
             (99.6, 100),
             (-3.0, 0),
             (f64::NAN, 0),
-            (f64::INFINITY, u64::MAX),
+            (f64::INFINITY, u128::MAX),
+            (percent_of(u64::MAX, 1), 1_844_674_407_370_955_161_600),
             (f64::NEG_INFINITY, 0),
             (4_503_599_627_370_497.5, 4_503_599_627_370_498),
             (4_503_599_627_370_499.0, 4_503_599_627_370_499),

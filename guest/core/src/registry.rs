@@ -10,12 +10,12 @@ pub use holds::Wanted;
 use crate::answer::{Consumed, FinalBudget};
 use crate::budget::{Budget, Usage};
 use crate::crossings::Crossings;
-use crate::error::{InvalidThreadId, RegistryError};
+use crate::error::{CheckError, CreateError, InvalidThreadId, OpenError};
 use crate::memory::Headroom;
 use crate::requests::Requests;
 use crate::thread::ThreadBudget;
 use crate::threads::Threads;
-use crate::threshold::{Threshold, Thresholds};
+use crate::threshold::{InvalidThreshold, Threshold, Thresholds};
 use crate::warning::BudgetWarning;
 use crate::{DEFAULT_MAX_TOKENS, MAX_DEPTH, MAX_THREAD_ID_BYTES};
 use alloc::vec::Vec;
@@ -33,6 +33,8 @@ pub struct Registry {
     max_threads: u32,
     thresholds: Thresholds,
     next_birth: u64,
+    /// Above every birth that was restored.
+    least_birth: u64,
     threads: Threads,
     requests: Requests,
     /// As many threads as there have ever been.
@@ -56,6 +58,7 @@ impl Registry {
             max_threads: u32::MAX,
             thresholds: Thresholds::DEFAULT,
             next_birth: 1,
+            least_birth: 0,
             threads: Threads::new(),
             requests: Requests::new(),
             most_threads: 0,
@@ -77,11 +80,11 @@ impl Registry {
     /// Replace the thresholds, for every thread from its next consumption on.
     ///
     /// # Errors
-    /// [`RegistryError::InvalidThreshold`]; the thresholds in force then stay.
+    /// A percent that is outside 1 to 100 or given twice; the thresholds in force then stay.
     pub fn set_thresholds(
         &mut self,
         thresholds: impl IntoIterator<Item = Threshold>,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<(), InvalidThreshold> {
         self.thresholds = Thresholds::new(thresholds)?;
         Ok(())
     }
@@ -99,16 +102,15 @@ impl Registry {
 
     /// Set what the next new thread's birth will be. It counts up by one for each, to 2^64-1 at most.
     pub fn set_next_birth(&mut self, birth: u64) {
-        self.next_birth = birth;
+        self.next_birth = birth.max(self.least_birth);
     }
 
     /// A handle on the thread's budget; the thread is created when it does not exist.
     ///
     /// # Errors
-    /// [`RegistryError::InvalidThreadId`], [`RegistryError::TooManyThreads`] and
-    /// [`RegistryError::OutOfMemory`], also for a thread that exists: a handle takes memory.
+    /// The thread is new and was not created, or there is no memory for the handle.
     #[inline(never)] // Shared by calls, to save bytes; `get_or_create` is in those that are made most.
-    pub fn get_budget(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
+    pub fn get_budget(&mut self, thread_id: &str) -> Result<ThreadBudget, CreateError> {
         self.room_to_grow(HANDLE_BYTES)?;
         self.get_or_create(thread_id)
     }
@@ -119,14 +121,13 @@ impl Registry {
     /// parent that are asked for.
     ///
     /// # Errors
-    /// As [`Registry::get_budget`], and [`RegistryError::ParentCycle`],
-    /// [`RegistryError::UnknownParent`], [`RegistryError::TooDeep`], [`RegistryError::OptionsDiffer`].
+    /// As [`Registry::get_budget`]; the parent cannot be one, or the thread exists otherwise.
     pub fn open_thread(
         &mut self,
         thread_id: &str,
         max_tokens: Option<u64>,
         parent: Option<&str>,
-    ) -> Result<ThreadBudget, RegistryError> {
+    ) -> Result<ThreadBudget, OpenError> {
         check_id(thread_id)?;
         let parent = parent.map(|parent| self.parent_for(thread_id, parent)).transpose()?;
         if let Some(thread) = self.threads.get(thread_id).cloned() {
@@ -135,14 +136,14 @@ impl Registry {
                 thread.parent().is_some_and(|current| current.thread_id() == parent.thread_id())
             });
             if !(same_limit && same_parent) {
-                return Err(RegistryError::OptionsDiffer(thread_id.into()));
+                return Err(OpenError::OptionsDiffer(thread_id.into()));
             }
             self.room_to_grow(HANDLE_BYTES)?;
             return Ok(thread);
         }
         let opened = max_tokens.is_some() || parent.is_some();
         let budget = Budget::new(max_tokens.unwrap_or(self.max_tokens_per_thread));
-        self.create(thread_id, self.next_birth, budget, Crossings::NONE, opened, parent.as_ref())
+        Ok(self.create(thread_id, self.next_birth, budget, Crossings::NONE, opened, parent.as_ref())?)
     }
 
     /// Give the thread another limit, which it keeps over a reset; creates it when it does not exist.
@@ -150,7 +151,7 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::get_budget`].
-    pub fn set_limit(&mut self, thread_id: &str, max_tokens: u64) -> Result<Usage, RegistryError> {
+    pub fn set_limit(&mut self, thread_id: &str, max_tokens: u64) -> Result<Usage, CreateError> {
         Ok(self.get_budget(thread_id)?.set_limit(max_tokens))
     }
 
@@ -158,24 +159,23 @@ impl Registry {
     /// does not exist.
     ///
     /// # Errors
-    /// [`RegistryError::Exhausted`] when all is used or held or the estimate does not fit, here or in
+    /// [`CheckError::Exhausted`] when all is used or held or the estimate does not fit, here or in
     /// an ancestor; otherwise as [`Registry::consume`].
-    pub fn check_budget(&mut self, thread_id: &str, estimated_tokens: u64) -> Result<(), RegistryError> {
-        self.get_or_create(thread_id)?.admit(estimated_tokens, 0)?;
+    pub fn check_budget(&mut self, thread_id: &str, estimated_tokens: u64) -> Result<(), CheckError> {
+        self.get_or_create(thread_id)?.admit(estimated_tokens.into(), 0)?;
         Ok(())
     }
 
     /// Record what one request used; creates the thread when it does not exist.
     ///
     /// # Errors
-    /// [`RegistryError::InvalidThreadId`]; for a new thread also [`RegistryError::TooManyThreads`]
-    /// and [`RegistryError::OutOfMemory`].
+    /// The thread is new and was not created.
     pub fn consume(
         &mut self,
         thread_id: &str,
         prompt_tokens: u64,
         completion_tokens: u64,
-    ) -> Result<Consumed, RegistryError> {
+    ) -> Result<Consumed, CreateError> {
         let thread = self.get_or_create(thread_id)?;
         Ok(thread.consume(prompt_tokens, completion_tokens, &self.thresholds))
     }
@@ -232,7 +232,7 @@ impl Registry {
         let limit = if thread.is_opened() { thread.usage().max_tokens } else { self.max_tokens_per_thread };
         let budget = Budget::new(limit);
         let birth = self.next_birth;
-        self.requests.move_all(&thread, thread.parent().as_ref());
+        self.move_requests(&thread, thread.parent().as_ref());
         if self.room_to_grow(THREAD_BYTES + thread_id.len()).is_ok() {
             let fresh = ThreadBudget::new(thread_id, birth, budget, Crossings::NONE);
             thread.replace_by(&fresh);
@@ -266,7 +266,7 @@ impl Registry {
     }
 
     /// Get or create.
-    fn get_or_create(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
+    fn get_or_create(&mut self, thread_id: &str) -> Result<ThreadBudget, CreateError> {
         if let Some(thread) = self.threads.get(thread_id) {
             return Ok(thread.clone());
         }
@@ -284,11 +284,11 @@ impl Registry {
         crossings: Crossings,
         opened: bool,
         parent: Option<&ThreadBudget>,
-    ) -> Result<ThreadBudget, RegistryError> {
+    ) -> Result<ThreadBudget, CreateError> {
         self.room_for_a_thread()?;
-        self.threads.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+        self.threads.reserve().map_err(|_| CreateError::OutOfMemory)?;
         if let Some(mut siblings) = parent.and_then(ThreadBudget::children) {
-            siblings.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+            siblings.reserve().map_err(|_| CreateError::OutOfMemory)?;
         }
         let thread = ThreadBudget::new(thread_id, birth, budget, crossings);
         if opened {
@@ -310,7 +310,7 @@ impl Registry {
         };
         if !room {
             self.forget(&thread, None);
-            return Err(RegistryError::OutOfMemory);
+            return Err(CreateError::OutOfMemory);
         }
         self.most_threads = self.most_threads.max(threads);
         self.count_birth(birth);
@@ -323,18 +323,18 @@ impl Registry {
     }
 
     /// The thread of the id `parent`, if it can be the parent of the other.
-    fn parent_for(&self, thread_id: &str, parent: &str) -> Result<ThreadBudget, RegistryError> {
-        let cycle = || RegistryError::ParentCycle(parent.into());
+    fn parent_for(&self, thread_id: &str, parent: &str) -> Result<ThreadBudget, OpenError> {
+        let cycle = || OpenError::ParentCycle(parent.into());
         if parent == thread_id {
             return Err(cycle());
         }
         let parent_thread =
-            self.threads.get(parent).cloned().ok_or_else(|| RegistryError::UnknownParent(parent.into()))?;
+            self.threads.get(parent).cloned().ok_or_else(|| OpenError::UnknownParent(parent.into()))?;
         if parent_thread.line().any(|ancestor| ancestor.thread_id() == thread_id) {
             return Err(cycle());
         }
         if parent_thread.depth() >= MAX_DEPTH {
-            return Err(RegistryError::TooDeep(MAX_DEPTH));
+            return Err(OpenError::TooDeep(MAX_DEPTH));
         }
         Ok(parent_thread)
     }
@@ -345,26 +345,26 @@ impl Registry {
         while let Some(child) = thread.child_after(None) {
             self.forget(&child, heir);
         }
-        self.requests.move_all(thread, heir);
+        self.move_requests(thread, heir);
         self.threads.remove(thread);
         thread.detach();
     }
 
-    fn room_for_a_thread(&self) -> Result<(), RegistryError> {
+    fn room_for_a_thread(&self) -> Result<(), CreateError> {
         if self.threads.len() < self.max_threads as usize {
             Ok(())
         } else {
-            Err(RegistryError::TooManyThreads(self.max_threads))
+            Err(CreateError::TooManyThreads(self.max_threads))
         }
     }
 
     /// Whether state other than threads may grow by up to so many bytes.
-    fn room_to_grow(&mut self, bytes: usize) -> Result<(), RegistryError> {
+    fn room_to_grow(&mut self, bytes: usize) -> Result<(), CreateError> {
         let room = self.headroom.allows(bytes, self.threads.levels());
-        if room { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+        if room { Ok(()) } else { Err(CreateError::OutOfMemory) }
     }
 }
 
-fn check_id(thread_id: &str) -> Result<(), InvalidThreadId> {
-    if (1..=MAX_THREAD_ID_BYTES).contains(&thread_id.len()) { Ok(()) } else { Err(InvalidThreadId) }
+fn check_id(thread_id: &str) -> Result<(), CreateError> {
+    if (1..=MAX_THREAD_ID_BYTES).contains(&thread_id.len()) { Ok(()) } else { Err(InvalidThreadId.into()) }
 }

@@ -13,9 +13,22 @@ use core::cell::{Cell, OnceCell};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) tokens: Tokens,
+    /// Completion tokens held before the latest increase.
+    pub(crate) completion_before: u64,
     /// Who made it, and until when that answers for it. Nothing here reads them.
     pub(crate) holder: u64,
     pub(crate) deadline: u64,
+}
+
+impl Hold {
+    /// The same, as what another one is changed into.
+    pub(crate) fn in_place_of(self, old: Self) -> Self {
+        let completion = self.tokens.completion;
+        let grows = completion > old.tokens.completion;
+        let completion_before =
+            if grows { old.tokens.completion } else { old.completion_before.min(completion) };
+        Self { completion_before, ..self }
+    }
 }
 
 /// It has a hold, a mark, or both. What becomes of it allocates nothing, so that a hold's end cannot fail.
@@ -130,8 +143,22 @@ impl List {
         self.0.get()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<Request>> {
-        core::iter::successors(self.first(), |request| request.next.get())
+    pub(crate) fn find(&self, is_it: impl Fn(&Request) -> bool) -> Option<Rc<Request>> {
+        let mut next = self.first();
+        while let Some(request) = &next
+            && !is_it(request)
+        {
+            next = request.next.get();
+        }
+        next
+    }
+
+    pub(crate) fn for_each(&self, do_it: &mut dyn FnMut(&Rc<Request>)) {
+        let mut next = self.first();
+        while let Some(request) = next {
+            do_it(&request);
+            next = request.next.get();
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use crate::crossings::Crossings;
 use crate::index::Index;
 use crate::request::{Hold, Request};
 use crate::request_window::WINDOW;
-use crate::sorted::{ByKey, sorted};
 use crate::thread::ThreadBudget;
 use crate::tokens::Tokens;
 use alloc::boxed::Box;
@@ -76,7 +75,9 @@ impl Requests {
 
     /// Let go of what is held, and take the mark away.
     pub(crate) fn end(&mut self, thread: &ThreadBudget, request: &Rc<Request>) {
-        set_charged(thread, request, None);
+        if request.charged.get().is_some() {
+            set_charged(thread, request, None);
+        }
         self.release(thread, request);
     }
 
@@ -94,12 +95,19 @@ impl Requests {
 
     /// Those with a hold that counts in the thread, in the order in which they were first held.
     pub(crate) fn held_at(thread: &ThreadBudget) -> Vec<Rc<Request>> {
-        by_age(thread, Request::held_since)
+        by_age(thread, false, Request::held_since)
+    }
+
+    /// Those of them that were made for threads that are gone.
+    pub(crate) fn moved_to(thread: &ThreadBudget) -> Vec<Rc<Request>> {
+        let mut held = Self::held_at(thread);
+        held.retain(|request| request.is_moved());
+        held
     }
 
     /// Those with a mark of what the thread was charged, oldest first.
     pub(crate) fn marked_at(thread: &ThreadBudget) -> Vec<Rc<Request>> {
-        by_age(thread, Request::marked_since)
+        by_age(thread, true, Request::marked_since)
     }
 
     /// Move those that count in the thread, which is about to go, to an ancestor. Without one they end.
@@ -130,20 +138,12 @@ impl Requests {
 
     /// After a mark was left at the thread.
     fn keep_latest_marks(&mut self, thread: &ThreadBudget) {
-        let (mut marks, mut oldest) = (0, None::<Rc<Request>>);
-        thread.for_each_request(true, &mut |request| {
-            if let Some(since) = request.marked_since() {
-                marks += 1;
-                if oldest.as_ref().is_none_or(|oldest| since < oldest.marked_since.get()) {
-                    oldest = Some(request);
-                }
-            }
-        });
-        if marks > MOST_MARKS
-            && let Some(oldest) = oldest
+        let marked = Self::marked_at(thread);
+        if marked.len() > MOST_MARKS
+            && let Some(oldest) = marked.first()
         {
-            set_charged(thread, &oldest, None);
-            self.keep_if_needed(thread, &oldest);
+            set_charged(thread, oldest, None);
+            self.keep_if_needed(thread, oldest);
         }
     }
 
@@ -173,10 +173,18 @@ fn set_charged(thread: &ThreadBudget, request: &Rc<Request>, charged: Option<Tok
     thread.list_of(request).push(request);
 }
 
-fn by_age(thread: &ThreadBudget, age: fn(&Request) -> Option<u64>) -> Vec<Rc<Request>> {
-    let mut found = Vec::new();
-    thread.for_each_request(false, &mut |request| {
-        found.extend(age(&request).map(|age| ByKey(age, request)));
+fn by_age(
+    thread: &ThreadBudget,
+    with_mark_only: bool,
+    age_of: fn(&Request) -> Option<u64>,
+) -> Vec<Rc<Request>> {
+    let mut found: Vec<Rc<Request>> = Vec::new();
+    thread.for_each_request(with_mark_only, &mut |request| {
+        let age = age_of(request);
+        if age.is_some() {
+            let at = found.partition_point(|other| age_of(other) < age);
+            found.insert(at, request.clone());
+        }
     });
-    sorted(found).collect()
+    found
 }

@@ -13,6 +13,7 @@ pub(crate) fn is_same<const PARTS: usize>(a: [&str; PARTS], b: [&str; PARTS]) ->
 }
 
 /// Eight bytes at a time, then by length, then by the bytes that are left.
+#[inline(never)] // It is in every search, several times.
 fn compare_part(a: &str, b: &str) -> Ordering {
     let (a_words, b_words) = (a.as_bytes().as_chunks::<8>().0, b.as_bytes().as_chunks::<8>().0);
     for (a, b) in a_words.iter().zip(b_words) {

@@ -3,21 +3,20 @@
 use crate::MAX_HOLDS;
 use crate::budget::Budget;
 use crate::crossings::Crossings;
-use crate::error::RegistryError;
+use crate::error::RestoreError;
 use crate::request::{Hold, Request};
 use crate::request_window::WINDOW;
 use crate::requests::{MOST_MARKS, Requests};
 use crate::thread::ThreadBudget;
 use crate::threshold::{Threshold, Thresholds};
 use crate::tokens::Tokens;
-use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// One thread, as [`Registry::snapshot`](crate::Registry::snapshot) gives it and
 /// [`Registry::restore`](crate::Registry::restore) takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ThreadState {
     /// The thread's id.
     pub thread_id: String,
@@ -51,7 +50,7 @@ pub struct ThreadState {
 
 /// A hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct HoldState {
     /// The thread that it was made for, when that is gone and this is the ancestor it moved to.
     pub made_for: Option<String>,
@@ -61,6 +60,8 @@ pub struct HoldState {
     pub prompt_tokens: u64,
     /// Completion tokens held.
     pub completion_tokens: u64,
+    /// Completion tokens held before the latest increase: what a stream has surely had. 0 at first.
+    pub completion_before: u64,
     /// Who made it.
     pub holder: u64,
     /// Until when its holder answers for it.
@@ -69,7 +70,7 @@ pub struct HoldState {
 
 /// The mark of a request that was charged and may be settled once more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LostState {
     /// The thread that it was made for, when that is gone and this is the ancestor that was charged.
     pub made_for: Option<String>,
@@ -82,12 +83,13 @@ pub struct LostState {
 }
 
 impl HoldState {
-    fn of(request: &Request, Hold { tokens, holder, deadline }: Hold) -> Self {
+    fn of(request: &Request, Hold { tokens, completion_before, holder, deadline }: Hold) -> Self {
         Self {
             made_for: request.made_for().map(Into::into),
             request_id: request.id().into(),
             prompt_tokens: tokens.prompt,
             completion_tokens: tokens.completion,
+            completion_before,
             holder,
             deadline,
         }
@@ -95,7 +97,8 @@ impl HoldState {
 
     pub(crate) fn hold(&self) -> Hold {
         let tokens = Tokens::new(self.prompt_tokens, self.completion_tokens);
-        Hold { tokens, holder: self.holder, deadline: self.deadline }
+        let Self { completion_before, holder, deadline, .. } = *self;
+        Hold { tokens, completion_before, holder, deadline }
     }
 }
 
@@ -144,23 +147,24 @@ impl ThreadState {
         }
     }
 
-    /// At most how many bytes the state of this thread takes, lists included.
-    pub(crate) fn bytes_of(thread: &ThreadBudget) -> usize {
+    /// At most how many bytes it takes, lists included.
+    pub(crate) fn bytes(&self) -> usize {
         /// What a string or a list costs beyond its content.
         const BLOCK: usize = 40;
-        let parent = thread.parent().map_or(0, |parent| BLOCK + parent.thread_id().len());
-        let thresholds = thread.triggered().count() * (size_of::<Threshold>() + size_of::<u32>());
-        let remembered = thread
-            .remembered()
-            .map_or(0, |requests| requests.iter().map(|request_id| BLOCK + request_id.len()).sum());
-        let ids =
-            |request: &Rc<Request>| 2 * BLOCK + request.made_for().map_or(0, str::len) + request.id().len();
-        let held = Requests::held_at(thread);
-        let held: usize = held.iter().map(|request| size_of::<HoldState>() + ids(request)).sum();
-        let marked = Requests::marked_at(thread);
-        let marked: usize = marked.iter().map(|request| size_of::<LostState>() + ids(request)).sum();
-        let requests = remembered + held + marked;
-        size_of::<Self>() + 7 * BLOCK + thread.thread_id().len() + parent + thresholds + requests
+        let id = |id: &String| BLOCK + id.len();
+        let ids = |made_for: &Option<String>, request_id| made_for.as_ref().map_or(0, id) + id(request_id);
+        let holds = self.holds.iter().map(|hold| ids(&hold.made_for, &hold.request_id));
+        let lost = self.lost.iter().map(|lost| ids(&lost.made_for, &lost.request_id));
+        let strings: usize = self.request_ids.iter().map(id).chain(holds).chain(lost).sum();
+        size_of::<Self>()
+            + 5 * BLOCK
+            + id(&self.thread_id)
+            + self.parent.as_ref().map_or(0, id)
+            + self.triggered_thresholds.len() * (size_of::<Threshold>() + size_of::<u32>())
+            + self.request_ids.len() * size_of::<String>()
+            + self.holds.len() * size_of::<HoldState>()
+            + self.lost.len() * size_of::<LostState>()
+            + strings
     }
 
     /// What is wrong with it, looked at alone.
@@ -179,6 +183,15 @@ impl ThreadState {
         }
         if self.holds.iter().filter(|hold| hold.made_for.is_none()).count() > MAX_HOLDS {
             return Err("there are at most 256 holds of its own");
+        }
+        if self.holds.iter().filter(|hold| hold.made_for.is_some()).count() > MAX_HOLDS {
+            return Err("there are at most 256 holds that moved to it");
+        }
+        if self.holds.iter().any(|hold| hold.prompt_tokens.checked_add(hold.completion_tokens).is_none()) {
+            return Err("a hold passes 2^64-1 tokens");
+        }
+        if self.holds.iter().any(|hold| hold.completion_before > hold.completion_tokens) {
+            return Err("a hold had more before than it has");
         }
         if self.lost.len() > MOST_MARKS {
             return Err("there are at most 64 marks");
@@ -209,11 +222,11 @@ impl ThreadState {
         }
     }
 
-    pub(crate) fn invalid(&self, why: &str) -> RegistryError {
+    pub(crate) fn invalid(&self, why: &str) -> RestoreError {
         let mut text = String::from("thread ");
         text.push_str(&self.thread_id);
         text.push_str(": ");
         text.push_str(why);
-        RegistryError::InvalidState(text)
+        RestoreError::InvalidState(text)
     }
 }

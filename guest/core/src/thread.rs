@@ -52,7 +52,7 @@ struct Extras {
     /// Given a limit or a parent of its own, which it keeps over a reset.
     opened: Cell<bool>,
     parent: CloneCell<WeakThread>,
-    children: RefCell<Index<Child, 1>>,
+    children: RefCell<Index<ThreadBudget, 1>>,
     /// The requests that it remembers.
     remembered: RefCell<RequestWindow>,
     /// Requests of threads below it that are gone: without a mark, and with one.
@@ -60,16 +60,7 @@ struct Extras {
     moved_marks: List,
 }
 
-#[derive(Debug)]
-pub(crate) struct Child(pub(crate) ThreadBudget);
-
-impl Named<1> for Child {
-    fn name(&self) -> [&str; 1] {
-        [self.0.thread_id()]
-    }
-}
-
-/// Among all threads. Those that have a parent are found through that.
+/// A thread that has a parent is listed by that.
 impl Named<1> for ThreadBudget {
     fn name(&self) -> [&str; 1] {
         [self.thread_id()]
@@ -204,11 +195,13 @@ impl ThreadBudget {
 
     /// Where it stands when that many completion tokens are held.
     pub(crate) fn held(&self, completion_tokens: u64, repeated: bool) -> Held {
+        let room = self.room();
         Held {
             completion_tokens,
             usage: self.usage(),
-            room: self.room(),
+            room,
             severity: self.severity(),
+            runway: self.runway_in(room),
             pending: self.pending_warnings(),
             repeated,
         }
@@ -216,6 +209,11 @@ impl ThreadBudget {
 
     fn severity(&self) -> Option<Severity> {
         self.0.crossings.get().severity()
+    }
+
+    /// How many requests of the average size fit in that room; none while that is 0.
+    fn runway_in(&self, room: u64) -> Option<u64> {
+        room.checked_div(self.budget().average_tokens())
     }
 
     fn newly_reached(&self, thresholds: &Thresholds) -> PercentSet {
@@ -252,13 +250,16 @@ impl ThreadBudget {
             tokens_used: usage.total_tokens,
             tokens_remaining: usage.remaining,
             max_tokens: usage.max_tokens,
-            runway: self.room().checked_div(budget.average_tokens()),
+            runway: self.runway_in(self.room()),
         }
     }
 
     /// The warnings that nobody has acknowledged, ascending by percent.
     #[must_use]
     pub fn pending_warnings(&self) -> Vec<BudgetWarning> {
+        if self.0.crossings.get().is_empty() {
+            return Vec::new();
+        }
         self.pending().map(|threshold| self.report(threshold).into()).collect()
     }
 
@@ -283,12 +284,12 @@ impl ThreadBudget {
         budget.usage()
     }
 
-    /// What a check asks, here and in every ancestor: the room there is, if the tokens fit in it. Of what is
-    /// held, a hold that is to be changed does not count.
-    pub(crate) fn admit(&self, requested: u64, apart: u64) -> Result<u64, BudgetExhausted> {
+    /// What a check asks, here and in every ancestor: the room there is, if the tokens fit in it. A hold that
+    /// is to be changed does not count in what is held, and fits as it was.
+    pub(crate) fn admit(&self, requested: u128, before: u64) -> Result<u64, BudgetExhausted> {
         self.line().try_fold(u64::MAX, |room, thread| {
-            let held_tokens = thread.held_tokens().saturating_sub(apart);
-            Ok(room.min(thread.budget().admit(thread.thread_id(), held_tokens, requested)?))
+            let held_tokens = thread.held_tokens().saturating_sub(before);
+            Ok(room.min(thread.budget().admit(thread.thread_id(), held_tokens, requested, before)?))
         })
     }
 
@@ -307,21 +308,23 @@ impl ThreadBudget {
 
     /// The request of that id that was made for it.
     pub(crate) fn own_request(&self, request_id: &str) -> Option<Rc<Request>> {
-        self.0.own.iter().find(|request| is_same([request.id()], [request_id]))
+        self.0.own.find(|request| is_same([request.id()], [request_id]))
     }
 
     /// How many holds were made for it.
     pub(crate) fn own_holds(&self) -> usize {
-        self.0.own.iter().filter(|request| request.hold.get().is_some()).count()
+        let mut holds = 0;
+        self.0.own.for_each(&mut |request| holds += usize::from(request.hold.get().is_some()));
+        holds
     }
 
     /// The requests with a mark that count here, and others if asked for, in no order.
-    pub(crate) fn for_each_request(&self, with_mark_only: bool, do_it: &mut dyn FnMut(Rc<Request>)) {
-        self.0.own.iter().for_each(&mut *do_it);
+    pub(crate) fn for_each_request(&self, with_mark_only: bool, do_it: &mut dyn FnMut(&Rc<Request>)) {
+        self.0.own.for_each(do_it);
         if let Some(extras) = self.0.extras.get() {
-            extras.moved_marks.iter().for_each(&mut *do_it);
+            extras.moved_marks.for_each(do_it);
             if !with_mark_only {
-                extras.moved_holds.iter().for_each(do_it);
+                extras.moved_holds.for_each(do_it);
             }
         }
     }
@@ -360,6 +363,7 @@ impl ThreadBudget {
         self.extras().remembered.borrow_mut().push(request_id);
     }
 
+    #[inline]
     pub(crate) fn parent(&self) -> Option<Self> {
         self.0.extras.get()?.parent.get().upgrade()
     }
@@ -374,13 +378,13 @@ impl ThreadBudget {
         self.line().fold(0, |depth, _| depth + 1)
     }
 
-    pub(crate) fn children(&self) -> Option<RefMut<'_, Index<Child, 1>>> {
+    pub(crate) fn children(&self) -> Option<RefMut<'_, Index<Self, 1>>> {
         self.0.extras.get().map(|extras| extras.children.borrow_mut())
     }
 
     /// Its first child, or the first after the one of that id.
     pub(crate) fn child_after(&self, id: Option<&str>) -> Option<Self> {
-        self.children()?.after(id.map(|id| [id])).map(|child| child.0.clone())
+        self.children()?.after(id.map(|id| [id])).cloned()
     }
 
     pub(crate) fn is_opened(&self) -> bool {
@@ -399,14 +403,14 @@ impl ThreadBudget {
     /// Make it a child. The parent's list of children must have room.
     pub(crate) fn adopt(&self, parent: &Self) {
         self.extras().parent.replace(parent.downgrade());
-        parent.extras().children.borrow_mut().insert(Child(self.clone()));
+        parent.extras().children.borrow_mut().insert(self.clone());
     }
 
     /// Give a fresh budget its place in the tree, and leave the registry. Its requests must have left.
     pub(crate) fn replace_by(&self, fresh: &Self) {
         let (parent, held_tokens) = (self.parent(), self.held_tokens());
         let children = self.detach();
-        for Child(child) in children.iter() {
+        for child in children.iter() {
             child.extras().parent.replace(fresh.downgrade());
         }
         fresh.extras().children.replace(children);
@@ -418,7 +422,7 @@ impl ThreadBudget {
     }
 
     /// Leave the registry and the tree. Returns the children, who still name it as their parent.
-    pub(crate) fn detach(&self) -> Index<Child, 1> {
+    pub(crate) fn detach(&self) -> Index<Self, 1> {
         self.0.detached.set(true);
         self.0.held_tokens.set(0);
         let Some(extras) = self.0.extras.get() else { return Index::new() };

@@ -80,13 +80,16 @@ impl PercentSet {
     }
 
     /// The percents, ascending.
-    pub fn iter(self) -> impl Iterator<Item = u32> {
-        let mut rest = self.bits();
-        core::iter::from_fn(move || {
-            let lowest = rest.trailing_zeros();
-            rest &= rest.checked_sub(1)?;
-            Some(lowest)
-        })
+    pub fn iter(mut self) -> impl Iterator<Item = u32> {
+        core::iter::from_fn(move || self.pop_first())
+    }
+
+    fn pop_first(&mut self) -> Option<u32> {
+        let [low, high] = &mut self.0;
+        let (word, first) = if *low > 0 { (low, 0) } else { (high, u64::BITS) };
+        let lowest = word.trailing_zeros();
+        *word &= word.checked_sub(1)?;
+        Some(first + lowest)
     }
 }
 

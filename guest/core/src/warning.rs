@@ -58,23 +58,35 @@ fn message(severity: Severity, percent_used: f64, tokens_remaining: u64) -> Stri
     let mut text = String::from(opening);
     push_grouped(&mut text, round_to_whole(percent_used));
     text.push_str("% of the token budget is used, ");
-    push_grouped(&mut text, tokens_remaining);
+    push_grouped(&mut text, tokens_remaining.into());
     text.push_str(" tokens are left.");
     text.push_str(advice);
     text
 }
 
 /// Decimal with thousands separators: 1234567 as `1,234,567`.
-fn push_grouped(text: &mut String, number: u64) {
-    if number >= 1_000 {
-        push_grouped(text, number / 1_000);
+fn push_grouped(text: &mut String, number: u128) {
+    let (thousands, rest) = divided_by_thousand(number);
+    if thousands > 0 {
+        push_grouped(text, thousands);
         text.push(',');
     }
     for unit in [100, 10, 1] {
-        if number >= unit || unit == 1 {
-            text.push(char::from(b'0' + (number / unit % 10) as u8));
+        if thousands > 0 || rest >= unit || unit == 1 {
+            text.push(char::from(b'0' + (rest / unit % 10) as u8));
         }
     }
+}
+
+/// Quotient and rest, 32 bits at a time: the library's 128-bit division is ten times the code.
+fn divided_by_thousand(number: u128) -> (u128, u64) {
+    let (mut quotient, mut rest) = (0, 0);
+    for shift in [96, 64, 32, 0] {
+        let part = rest << 32 | (number >> shift) as u64 & u64::from(u32::MAX);
+        quotient |= u128::from(part / 1_000) << shift;
+        rest = part % 1_000;
+    }
+    (quotient, rest)
 }
 
 #[cfg(test)]
@@ -89,11 +101,20 @@ mod tests {
             (1_000, "1,000"),
             (24_000, "24,000"),
             (1_000_000, "1,000,000"),
-            (u64::MAX, "18,446,744,073,709,551,615"),
+            (1_000_000_000, "1,000,000,000"),
+            (u64::MAX.into(), "18,446,744,073,709,551,615"),
+            (u128::MAX, "340,282,366,920,938,463,463,374,607,431,768,211,455"),
         ] {
             let mut text = String::new();
             push_grouped(&mut text, number);
             assert_eq!(text, expected);
         }
+    }
+
+    #[test]
+    fn the_largest_overshoot_is_written_out() {
+        let text = message(Severity::Warning, crate::percent::percent_of(u64::MAX, 1), 0);
+        let expected = "Note: 1,844,674,407,370,955,161,600% of the token budget is used, 0 tokens are left.";
+        assert_eq!(text, expected);
     }
 }

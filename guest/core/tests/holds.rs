@@ -1,7 +1,8 @@
 //! Holds: checked, changed, settled, released.
 
 use thread_budget_core::{
-    BudgetExhausted, Held, Registry, RegistryError, Severity, ThreadState, Threshold, Wanted,
+    BudgetExhausted, CreateError, Held, HoldError, Registry, SettleError, Severity, ThreadState, Threshold,
+    Wanted,
 };
 
 /// One that holds as much as is left, down to `least` completion tokens.
@@ -25,9 +26,9 @@ fn state(registry: &Registry, thread_id: &str) -> ThreadState {
     states.find(|state| state.thread_id == thread_id).expect("it exists")
 }
 
-fn exhausted<T: std::fmt::Debug>(result: Result<T, RegistryError>) -> BudgetExhausted {
+fn exhausted(result: Result<Held, HoldError>) -> BudgetExhausted {
     match result {
-        Err(RegistryError::Exhausted(exhausted)) => exhausted,
+        Err(HoldError::Exhausted(exhausted)) => exhausted,
         other => panic!("not exhausted: {other:?}"),
     }
 }
@@ -61,7 +62,7 @@ fn nothing_is_held_when_nothing_is_left_not_even_nothing() {
     registry.hold("t", "a", exactly(60, 40)).expect("it fits");
     let refused = exhausted(registry.hold("t", "b", exactly(0, 0)));
     assert_eq!((refused.used, refused.held, refused.max_tokens, refused.requested), (0, 100, 100, 0));
-    let text = RegistryError::from(refused).to_string();
+    let text = HoldError::from(refused).to_string();
     assert_eq!(text, "thread t: 0 of 100 tokens are used and 100 are held, 0 more do not fit");
 }
 
@@ -72,7 +73,7 @@ fn a_refused_hold_leaves_no_thread_behind() {
     exhausted(registry.hold("t", "r", exactly(100, 1)));
     assert!(!registry.has_budget("t"));
     registry.set_max_threads(0);
-    assert_eq!(registry.hold("t", "r", exactly(1, 1)), Err(RegistryError::TooManyThreads(0)));
+    assert_eq!(registry.hold("t", "r", exactly(1, 1)), Err(CreateError::TooManyThreads(0).into()));
     registry.set_max_threads(1);
     registry.hold("t", "r", exactly(1, 1)).expect("it fits");
     assert_eq!(state(&registry, "t").birth, 5, "a refused thread takes no birth");
@@ -123,7 +124,7 @@ fn settling_replaces_the_hold() {
     assert_eq!(consumed.crossed.len(), 1);
     assert_eq!(consumed.crossed[0].runway, Some(0));
     assert_eq!(registry.held_tokens("t"), 0);
-    assert_eq!(registry.settle("t", "r", 1, 1, false), Err(RegistryError::UnknownHold));
+    assert_eq!(registry.settle("t", "r", 1, 1, false), Err(SettleError::UnknownHold));
     assert!(!registry.release("t", "r"));
     assert_eq!(registry.get_usage("t").map(|usage| usage.total_tokens), Some(750));
 }
@@ -131,7 +132,7 @@ fn settling_replaces_the_hold() {
 #[test]
 fn settling_without_a_hold_counts_once_what_is_to_be_remembered() {
     let mut registry = registry(1_000);
-    assert_eq!(registry.settle("t", "r", 1, 1, false), Err(RegistryError::UnknownHold));
+    assert_eq!(registry.settle("t", "r", 1, 1, false), Err(SettleError::UnknownHold));
     assert!(!registry.has_budget("t"));
     assert_eq!(
         registry.settle("t", "r", 10, 10, true).map(|it| (it.usage.total_tokens, it.repeated)),
@@ -170,7 +171,7 @@ fn a_late_settle_adds_what_is_more_than_was_lost_once() {
         let again = registry.settle("t", "r", 900, 900, remember);
         match remember {
             true => assert!(again.expect("it is remembered").repeated),
-            false => assert_eq!(again, Err(RegistryError::UnknownHold)),
+            false => assert_eq!(again, Err(SettleError::UnknownHold)),
         }
         assert_eq!(registry.get_usage("t").map(|usage| usage.total_tokens), Some(350));
     }
@@ -207,7 +208,7 @@ fn a_thread_keeps_its_latest_64_marks() {
     }
     let marks: Vec<_> = state(&registry, "t").lost.into_iter().map(|lost| lost.request_id).collect();
     assert_eq!(marks, (0..64).rev().map(|n| format!("r{n}")).collect::<Vec<_>>());
-    assert_eq!(registry.settle("t", "r64", 9, 9, false), Err(RegistryError::UnknownHold));
+    assert_eq!(registry.settle("t", "r64", 9, 9, false), Err(SettleError::UnknownHold));
     assert!(registry.settle("t", "r63", 9, 9, false).is_ok());
 }
 
@@ -217,11 +218,11 @@ fn a_thread_has_at_most_256_holds_of_its_own() {
     for n in 0..256 {
         registry.hold("t", format!("r{n}"), exactly(1, 1)).expect("it fits");
     }
-    assert_eq!(registry.hold("t", "more", exactly(1, 1)), Err(RegistryError::TooManyHolds(256)));
+    assert_eq!(registry.hold("t", "more", exactly(1, 1)), Err(HoldError::TooManyHolds(256)));
     assert!(registry.hold("t", "r7", exactly(2, 2)).is_ok(), "one that is there is changed");
     registry.settle_lost("t", "r7", 1, 1).expect("it is held");
     registry.hold("t", "r256", exactly(1, 1)).expect("a mark is no hold");
-    assert_eq!(registry.hold("t", "r7", exactly(1, 1)), Err(RegistryError::TooManyHolds(256)));
+    assert_eq!(registry.hold("t", "r7", exactly(1, 1)), Err(HoldError::TooManyHolds(256)));
     registry.release("t", "r8");
     assert!(registry.hold("t", "r7", exactly(1, 1)).is_ok());
 }

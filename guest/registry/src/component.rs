@@ -170,8 +170,10 @@ impl registry::Guest for Component {
 
     fn get_all_usage() -> Vec<(String, types::Usage)> {
         REGISTRY.with(|registry| match registry.all_threads(ROW_BYTES) {
-            Ok(threads) => threads.map(|thread| (thread.thread_id().into(), thread.usage().into())).collect(),
-            Err(_) => Vec::new(),
+            Some(threads) => {
+                threads.map(|thread| (thread.thread_id().into(), thread.usage().into())).collect()
+            }
+            None => Vec::new(),
         })
     }
 
@@ -299,10 +301,10 @@ translate!(core::BudgetWarning => types::BudgetWarning {
     message
 });
 translate!(core::HoldState => types::HoldState {
-    made_for, request_id, prompt_tokens, completion_tokens, holder, deadline
+    made_for, request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline
 });
 translate!(types::HoldState => core::HoldState {
-    made_for, request_id, prompt_tokens, completion_tokens, holder, deadline
+    made_for, request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline
 });
 translate!(core::LostState => types::LostState { made_for, request_id, prompt_tokens, completion_tokens });
 translate!(types::LostState => core::LostState { made_for, request_id, prompt_tokens, completion_tokens });
@@ -325,12 +327,14 @@ impl From<core::Consumed> for types::Consumed {
 }
 
 impl From<core::Held> for types::Held {
-    fn from(core::Held { completion_tokens, usage, room, severity, pending, repeated }: core::Held) -> Self {
+    fn from(held: core::Held) -> Self {
+        let core::Held { completion_tokens, usage, room, severity, runway, pending, repeated } = held;
         Self {
             completion_tokens,
             usage: usage.into(),
             room,
             severity: severity.map(Into::into),
+            runway,
             pending: each(pending),
             repeated,
         }
@@ -382,29 +386,86 @@ macro_rules! translate_state {
 translate_state!(core::ThreadState => types::ThreadState);
 translate_state!(types::ThreadState => core::ThreadState);
 
-impl From<core::RegistryError> for types::RegistryError {
-    fn from(error: core::RegistryError) -> Self {
+impl From<core::InvalidThreshold> for types::RegistryError {
+    fn from(core::InvalidThreshold(percent): core::InvalidThreshold) -> Self {
+        Self::InvalidThreshold(percent)
+    }
+}
+
+impl From<core::CreateError> for types::RegistryError {
+    fn from(error: core::CreateError) -> Self {
         match error {
-            core::RegistryError::Exhausted(exhausted) => Self::Exhausted(exhausted.into()),
-            core::RegistryError::InvalidThreadId(_) => {
+            core::CreateError::InvalidThreadId(_) => {
                 Self::InvalidThreadId(core::InvalidThreadId::TEXT.into())
             }
-            core::RegistryError::TooManyThreads(limit) => Self::TooManyThreads(limit),
-            core::RegistryError::InvalidThreshold(core::InvalidThreshold(percent)) => {
-                Self::InvalidThreshold(percent)
-            }
-            core::RegistryError::OutOfMemory => Self::OutOfMemory,
-            core::RegistryError::UnknownParent(parent) => Self::UnknownParent(parent),
-            core::RegistryError::ParentCycle(parent) => Self::ParentCycle(parent),
-            core::RegistryError::TooDeep(most) => Self::TooDeep(most),
-            core::RegistryError::OptionsDiffer(thread_id) => Self::OptionsDiffer(thread_id),
-            core::RegistryError::InvalidRequestId(_) => {
-                Self::InvalidRequestId(core::InvalidRequestId::TEXT.into())
-            }
-            core::RegistryError::TooManyHolds(most) => Self::TooManyHolds(most),
-            core::RegistryError::UnknownHold => Self::UnknownHold,
-            core::RegistryError::BatchTooLarge(most) => Self::BatchTooLarge(most),
-            core::RegistryError::InvalidState(why) => Self::InvalidState(why),
+            core::CreateError::TooManyThreads(limit) => Self::TooManyThreads(limit),
+            core::CreateError::OutOfMemory => Self::OutOfMemory,
+        }
+    }
+}
+
+impl From<core::CheckError> for types::RegistryError {
+    fn from(error: core::CheckError) -> Self {
+        match error {
+            core::CheckError::Exhausted(exhausted) => Self::Exhausted(exhausted.into()),
+            core::CheckError::Create(error) => error.into(),
+        }
+    }
+}
+
+impl From<core::BatchError> for types::RegistryError {
+    fn from(error: core::BatchError) -> Self {
+        match error {
+            core::BatchError::TooLarge(most) => Self::BatchTooLarge(most),
+            core::BatchError::Create(error) => error.into(),
+        }
+    }
+}
+
+impl From<core::OpenError> for types::RegistryError {
+    fn from(error: core::OpenError) -> Self {
+        match error {
+            core::OpenError::UnknownParent(parent) => Self::UnknownParent(parent),
+            core::OpenError::ParentCycle(parent) => Self::ParentCycle(parent),
+            core::OpenError::TooDeep(most) => Self::TooDeep(most),
+            core::OpenError::OptionsDiffer(thread_id) => Self::OptionsDiffer(thread_id),
+            core::OpenError::Create(error) => error.into(),
+        }
+    }
+}
+
+impl From<core::InvalidRequestId> for types::RegistryError {
+    fn from(_: core::InvalidRequestId) -> Self {
+        Self::InvalidRequestId(core::InvalidRequestId::TEXT.into())
+    }
+}
+
+impl From<core::HoldError> for types::RegistryError {
+    fn from(error: core::HoldError) -> Self {
+        match error {
+            core::HoldError::Exhausted(exhausted) => Self::Exhausted(exhausted.into()),
+            core::HoldError::InvalidRequestId(error) => error.into(),
+            core::HoldError::TooManyHolds(most) => Self::TooManyHolds(most),
+            core::HoldError::Create(error) => error.into(),
+        }
+    }
+}
+
+impl From<core::SettleError> for types::RegistryError {
+    fn from(error: core::SettleError) -> Self {
+        match error {
+            core::SettleError::InvalidRequestId(error) => error.into(),
+            core::SettleError::UnknownHold => Self::UnknownHold,
+            core::SettleError::Create(error) => error.into(),
+        }
+    }
+}
+
+impl From<core::RestoreError> for types::RegistryError {
+    fn from(error: core::RestoreError) -> Self {
+        match error {
+            core::RestoreError::InvalidState(why) => Self::InvalidState(why),
+            core::RestoreError::Open(error) => error.into(),
         }
     }
 }

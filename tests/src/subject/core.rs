@@ -8,8 +8,9 @@ use crate::call::{Acknowledgement, Call, Outcome, ThreadOptions, UsageEntry, ret
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use thread_budget_core::{
-    BudgetWarning, InvalidThreshold, Registry, RegistryError, ThreadBudget, Threshold, ThresholdCrossed,
-    Thresholds, Wanted,
+    BatchError, BudgetExhausted, BudgetWarning, CheckError, CreateError, HoldError, InvalidRequestId,
+    InvalidThreshold, OpenError, Registry, RestoreError, SettleError, ThreadBudget, Threshold,
+    ThresholdCrossed, Thresholds, Wanted,
 };
 
 /// The core, natively.
@@ -30,7 +31,7 @@ impl Core {
         self.handles.get(name).unwrap_or_else(|| panic!("no handle {name}"))
     }
 
-    fn make(&mut self, call: &Call) -> Result<Value, RegistryError> {
+    fn make(&mut self, call: &Call) -> Result<Value, Refusal> {
         let registry = &mut self.registry;
         let thread_id = || call.text("thread_id");
         let names = || (call.text("thread_id"), call.text("request_id"));
@@ -87,7 +88,7 @@ impl Core {
             "has-budget" => returned(registry.has_budget(thread_id())),
             "get-usage" => returned(registry.get_usage(thread_id())),
             "get-all-usage" => {
-                let threads = registry.all_threads(0)?;
+                let threads = registry.all_threads(0).expect("memory for them");
                 returned(threads.map(|thread| (thread.thread_id(), thread.usage())).collect::<Vec<_>>())
             }
             "held-tokens" => returned(registry.held_tokens(thread_id())),
@@ -110,8 +111,8 @@ impl Core {
                 returned(self.on(call).consume(used().0, used().1, self.registry.thresholds()))
             }
             "thread-budget.triggered-thresholds" => {
-                let triggered = self.on(call).budget();
-                returned(triggered.triggered().map(|threshold| threshold.percent).collect::<Vec<_>>())
+                let triggered = self.on(call).triggered();
+                returned(triggered.map(|threshold| threshold.percent).collect::<Vec<_>>())
             }
             "thread-budget.check-thresholds" => {
                 let thresholds: Vec<Threshold> = call.get("thresholds");
@@ -125,23 +126,69 @@ impl Core {
 
 impl Subject for Core {
     fn call(&mut self, call: &Call) -> Outcome {
-        self.make(call).map_err(|error| match error {
-            RegistryError::Exhausted(exhausted) => json!({ "exhausted": returned(exhausted) }),
-            RegistryError::InvalidThreadId(_) => json!("invalid-thread-id"),
-            RegistryError::TooManyThreads(limit) => json!({ "too-many-threads": limit }),
-            RegistryError::InvalidThreshold(InvalidThreshold(percent)) => {
-                json!({ "invalid-threshold": percent })
+        self.make(call).map_err(|Refusal(error)| error)
+    }
+}
+
+/// An error, as the contract names it.
+struct Refusal(Value);
+
+/// Each error of the core is one of the contract's, or another one in other words.
+macro_rules! refusals {
+    ($($error:ident { $($pattern:pat => $json:expr),* $(,)? })*) => {$(
+        impl From<$error> for Refusal {
+            fn from(error: $error) -> Self {
+                match error {
+                    $($pattern => $json.into()),*
+                }
             }
-            RegistryError::OutOfMemory => json!("out-of-memory"),
-            RegistryError::UnknownParent(parent) => json!({ "unknown-parent": parent }),
-            RegistryError::ParentCycle(parent) => json!({ "parent-cycle": parent }),
-            RegistryError::TooDeep(max) => json!({ "too-deep": max }),
-            RegistryError::OptionsDiffer(thread_id) => json!({ "options-differ": thread_id }),
-            RegistryError::InvalidRequestId(_) => json!("invalid-request-id"),
-            RegistryError::TooManyHolds(max) => json!({ "too-many-holds": max }),
-            RegistryError::UnknownHold => json!("unknown-hold"),
-            RegistryError::BatchTooLarge(max) => json!({ "batch-too-large": max }),
-            RegistryError::InvalidState(_) => json!("invalid-state"),
-        })
+        }
+    )*};
+}
+
+impl From<Value> for Refusal {
+    fn from(error: Value) -> Self {
+        Self(error)
+    }
+}
+
+refusals! {
+    BudgetExhausted { exhausted => json!({ "exhausted": returned(exhausted) }) }
+    InvalidRequestId { _ => json!("invalid-request-id") }
+    InvalidThreshold { InvalidThreshold(percent) => json!({ "invalid-threshold": percent }) }
+    CreateError {
+        CreateError::InvalidThreadId(_) => json!("invalid-thread-id"),
+        CreateError::TooManyThreads(limit) => json!({ "too-many-threads": limit }),
+        CreateError::OutOfMemory => json!("out-of-memory"),
+    }
+    CheckError {
+        CheckError::Exhausted(exhausted) => exhausted,
+        CheckError::Create(error) => error,
+    }
+    BatchError {
+        BatchError::TooLarge(max) => json!({ "batch-too-large": max }),
+        BatchError::Create(error) => error,
+    }
+    OpenError {
+        OpenError::UnknownParent(parent) => json!({ "unknown-parent": parent }),
+        OpenError::ParentCycle(parent) => json!({ "parent-cycle": parent }),
+        OpenError::TooDeep(max) => json!({ "too-deep": max }),
+        OpenError::OptionsDiffer(thread_id) => json!({ "options-differ": thread_id }),
+        OpenError::Create(error) => error,
+    }
+    HoldError {
+        HoldError::Exhausted(exhausted) => exhausted,
+        HoldError::InvalidRequestId(error) => error,
+        HoldError::TooManyHolds(max) => json!({ "too-many-holds": max }),
+        HoldError::Create(error) => error,
+    }
+    SettleError {
+        SettleError::InvalidRequestId(error) => error,
+        SettleError::UnknownHold => json!("unknown-hold"),
+        SettleError::Create(error) => error,
+    }
+    RestoreError {
+        RestoreError::InvalidState(_) => json!("invalid-state"),
+        RestoreError::Open(error) => error,
     }
 }

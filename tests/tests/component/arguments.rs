@@ -277,11 +277,12 @@ fn no_state_traps() {
     most.triggered_thresholds =
         (1..=100).map(|percent| Threshold { percent, severity: Severity::Final }).collect();
     most.pending_thresholds = (1..=100).collect();
-    most.holds = (0..50_000).map(|n| hold_state(Some("gone"), &n.to_string())).collect();
+    let moved = (0..256).map(|n| hold_state(Some("gone"), &format!("moved {n}")));
+    most.holds = moved.chain((0..256).map(|n| hold_state(None, &format!("held {n}")))).collect();
     most.lost = (0..64).map(|n| lost_state(None, &n.to_string())).collect();
     assert!(call!(&mut instance, call_restore, &[most]).is_ok());
     assert!(instance.consume("most", u64::MAX).is_ok());
-    assert_eq!(call!(&mut instance, call_snapshot, None, 1)[0].holds.len(), 50_000);
+    assert_eq!(call!(&mut instance, call_snapshot, None, 1)[0].holds.len(), 512);
     let many: Vec<_> = (0..100_000).map(|n| state(&n.to_string())).collect();
     assert!(call!(&mut instance, call_restore, &many).is_ok());
     assert_eq!(instance.number_of_threads(), 100_001);

@@ -3,7 +3,7 @@
 use super::{Registry, check_id};
 use crate::MAX_BATCH;
 use crate::answer::ThresholdCrossed;
-use crate::error::RegistryError;
+use crate::error::{BatchError, CreateError};
 use crate::memory::has_room;
 use alloc::vec::Vec;
 
@@ -13,15 +13,14 @@ impl Registry {
     /// beside the id.
     ///
     /// # Errors
-    /// As [`Registry::consume`], and [`RegistryError::BatchTooLarge`]; [`RegistryError::OutOfMemory`]
-    /// also when there may be no room for the result.
+    /// As [`Registry::consume`], and when there may be no memory for the result; [`BatchError::TooLarge`].
     pub fn consume_batch<'a>(
         &mut self,
         entries: impl ExactSizeIterator<Item = (&'a str, u64, u64)> + Clone,
         row_bytes: usize,
-    ) -> Result<Vec<ThresholdCrossed>, RegistryError> {
+    ) -> Result<Vec<ThresholdCrossed>, BatchError> {
         if entries.len() > MAX_BATCH {
-            return Err(RegistryError::BatchTooLarge(MAX_BATCH as u32));
+            return Err(BatchError::TooLarge(MAX_BATCH as u32));
         }
         for (thread_id, _, _) in entries.clone() {
             check_id(thread_id)?;
@@ -30,7 +29,7 @@ impl Registry {
         let mut threads = Vec::with_capacity(entries.len());
         let mut created = Vec::new();
         let mut crossed = Vec::new();
-        let mut prepare = || {
+        let mut prepare = || -> Result<(), CreateError> {
             for (thread_id, _, _) in entries.clone() {
                 let thread = self.get_or_create(thread_id)?;
                 if self.threads.len() > before + created.len() {
@@ -48,12 +47,12 @@ impl Registry {
             threads.iter().for_each(|thread| thread.count_again());
             // At once, since a list that grows takes up to three times its size.
             let room = crossed.try_reserve_exact(rows).is_ok() && has_room(copies);
-            if room { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+            if room { Ok(()) } else { Err(CreateError::OutOfMemory) }
         };
         if let Err(error) = prepare() {
             created.iter().for_each(|thread| self.forget(thread, None));
             self.next_birth = births;
-            return Err(error);
+            return Err(error.into());
         }
         for (thread, (_, prompt_tokens, completion_tokens)) in threads.iter().zip(entries) {
             crossed.append(&mut thread.consume(prompt_tokens, completion_tokens, &self.thresholds).crossed);

@@ -3,8 +3,9 @@
 use super::{Registry, check_id};
 use crate::answer::{Consumed, Held};
 use crate::budget::Budget;
-use crate::error::{InvalidRequestId, RegistryError};
+use crate::error::{HoldError, InvalidRequestId, SettleError};
 use crate::request::{Hold, Request};
+use crate::requests::Requests;
 use crate::thread::ThreadBudget;
 use crate::tokens::Tokens;
 use crate::{MAX_HOLDS, MAX_REQUEST_ID_BYTES};
@@ -38,13 +39,13 @@ impl Wanted {
     }
 
     /// Fewer do not do.
-    fn least_tokens(&self) -> u64 {
-        self.prompt_tokens.saturating_add(self.least())
+    fn least_tokens(&self) -> u128 {
+        u128::from(self.prompt_tokens) + u128::from(self.least())
     }
 
     fn hold(&self, completion_tokens: u64) -> Hold {
         let Self { prompt_tokens, holder, deadline, .. } = *self;
-        Hold { tokens: Tokens::new(prompt_tokens, completion_tokens), holder, deadline }
+        Hold { tokens: Tokens::new(prompt_tokens, completion_tokens), completion_before: 0, holder, deadline }
     }
 
     /// What may be held in that room, which has the least, and not less than before.
@@ -61,17 +62,17 @@ impl Registry {
     /// one. A request that the thread remembers is `repeated`, and nothing is held.
     ///
     /// # Errors
-    /// [`RegistryError::Exhausted`], which leaves an old hold as it was and no new thread behind;
-    /// [`RegistryError::InvalidRequestId`], [`RegistryError::TooManyHolds`], and as
-    /// [`Registry::get_budget`].
+    /// [`HoldError::Exhausted`] leaves an old hold as it was and no new thread behind. The thread has as many
+    /// holds as it may, or is new and was not created, or there is no memory for the hold.
     pub fn hold(
         &mut self,
         thread_id: &str,
         request_id: impl Into<Box<str>>,
         wanted: Wanted,
-    ) -> Result<Held, RegistryError> {
+    ) -> Result<Held, HoldError> {
         let request_id = request_id.into();
-        check_ids(thread_id, &request_id)?;
+        check_id(thread_id)?;
+        check_request_id(&request_id)?;
         let (thread, request) = self.look_up(thread_id, &request_id);
         if let Some((thread, request)) = thread.as_ref().zip(request) {
             let hold = changed(thread, &request, wanted)?;
@@ -87,7 +88,7 @@ impl Registry {
             None => {
                 self.room_for_a_thread()?;
                 let budget = Budget::new(self.max_tokens_per_thread);
-                budget.admit(thread_id, 0, wanted.least_tokens())?
+                budget.admit(thread_id, 0, wanted.least_tokens(), 0)?
             }
         };
         self.room_to_grow(REQUEST_BYTES + request_id.len())?;
@@ -107,8 +108,8 @@ impl Registry {
     /// counted as [`Registry::consume`] does, if it is to be remembered.
     ///
     /// # Errors
-    /// As [`Registry::consume`], [`RegistryError::InvalidRequestId`], [`RegistryError::UnknownHold`]; with
-    /// `remember` [`RegistryError::OutOfMemory`] also for a thread that exists.
+    /// As [`Registry::consume`], and [`SettleError::UnknownHold`]; with `remember` there may also be no memory
+    /// for that.
     pub fn settle(
         &mut self,
         thread_id: &str,
@@ -116,15 +117,16 @@ impl Registry {
         prompt_tokens: u64,
         completion_tokens: u64,
         remember: bool,
-    ) -> Result<Consumed, RegistryError> {
+    ) -> Result<Consumed, SettleError> {
         let request_id = request_id.into();
-        check_ids(thread_id, &request_id)?;
+        check_id(thread_id)?;
+        check_request_id(&request_id)?;
         let used = Tokens::new(prompt_tokens, completion_tokens);
         let (thread, request) = self.look_up(thread_id, &request_id);
         let Some((thread, request)) = thread.as_ref().zip(request) else {
             return match thread {
                 Some(thread) if thread.remembers(&request_id) => Ok(thread.repeated()),
-                _ if !remember => Err(RegistryError::UnknownHold),
+                _ if !remember => Err(SettleError::UnknownHold),
                 _ => {
                     self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
                     let thread = self.get_or_create(thread_id)?;
@@ -153,16 +155,16 @@ impl Registry {
     /// remembers the request or has its mark.
     ///
     /// # Errors
-    /// [`RegistryError::InvalidThreadId`], [`RegistryError::InvalidRequestId`] and
-    /// [`RegistryError::UnknownHold`].
+    /// [`SettleError::UnknownHold`], or an id is invalid.
     pub fn settle_lost(
         &mut self,
         thread_id: &str,
         request_id: &str,
         prompt_tokens: u64,
         completion_tokens: u64,
-    ) -> Result<Consumed, RegistryError> {
-        check_ids(thread_id, request_id)?;
+    ) -> Result<Consumed, SettleError> {
+        check_id(thread_id)?;
+        check_request_id(request_id)?;
         match self.look_up(thread_id, request_id) {
             (Some(thread), Some(request)) if request.hold.get().is_some() => {
                 let used = Tokens::new(prompt_tokens, completion_tokens);
@@ -173,7 +175,27 @@ impl Registry {
             }
             (Some(thread), Some(_)) => Ok(thread.repeated()),
             (Some(thread), None) if thread.remembers(request_id) => Ok(thread.repeated()),
-            _ => Err(RegistryError::UnknownHold),
+            _ => Err(SettleError::UnknownHold),
+        }
+    }
+
+    /// Move the requests of a thread that is about to go to an ancestor, or end them. Of the holds that have
+    /// moved there, no more stay than a thread has of its own: the oldest are charged at what they hold.
+    pub(super) fn move_requests(&mut self, thread: &ThreadBudget, ancestor: Option<&ThreadBudget>) {
+        if thread.a_request().is_none() {
+            return;
+        }
+        self.requests.move_all(thread, ancestor);
+        let Some(ancestor) = ancestor else { return };
+        let moved = Requests::moved_to(ancestor);
+        for request in moved.iter().take(moved.len().saturating_sub(MAX_HOLDS)) {
+            let (tokens, charged) = (request.hold.get().map(|hold| hold.tokens), request.charged.get());
+            let Some(tokens) = tokens else { continue };
+            if charged.is_some() {
+                self.requests.mark(ancestor, request, tokens);
+            }
+            self.requests.release(ancestor, request);
+            self.charge(ancestor, tokens, charged);
         }
     }
 
@@ -210,25 +232,35 @@ impl Registry {
 }
 
 /// The hold that a request gets which has one, or a mark.
-fn changed(thread: &ThreadBudget, request: &Request, wanted: Wanted) -> Result<Hold, RegistryError> {
-    let before = request.held_tokens();
+fn changed(thread: &ThreadBudget, request: &Request, wanted: Wanted) -> Result<Hold, HoldError> {
+    let Some(old) = request.hold.get() else {
+        if request.is_moved() {
+            may_hold_another_moved(thread)?
+        } else {
+            may_hold_another(thread)?
+        }
+        return Ok(wanted.cut_down(thread.admit(wanted.least_tokens(), 0)?, 0));
+    };
+    let before = old.tokens.total();
     let all = wanted.hold(wanted.completion_tokens);
-    if request.hold.get().is_some() && all.tokens.total() <= before {
-        return Ok(all);
-    }
-    if request.hold.get().is_none() && !request.is_moved() {
-        may_hold_another(thread)?;
-    }
-    Ok(wanted.cut_down(thread.admit(wanted.least_tokens(), before)?, before))
+    let hold = if all.tokens.total() <= before {
+        all
+    } else {
+        wanted.cut_down(thread.admit(wanted.least_tokens(), before)?, before)
+    };
+    Ok(hold.in_place_of(old))
 }
 
-fn may_hold_another(thread: &ThreadBudget) -> Result<(), RegistryError> {
-    if thread.own_holds() < MAX_HOLDS { Ok(()) } else { Err(RegistryError::TooManyHolds(MAX_HOLDS as u32)) }
+fn may_hold_another_moved(thread: &ThreadBudget) -> Result<(), HoldError> {
+    if Requests::moved_to(thread).len() < MAX_HOLDS {
+        Ok(())
+    } else {
+        Err(HoldError::TooManyHolds(MAX_HOLDS as u32))
+    }
 }
 
-fn check_ids(thread_id: &str, request_id: &str) -> Result<(), RegistryError> {
-    check_id(thread_id)?;
-    Ok(check_request_id(request_id)?)
+fn may_hold_another(thread: &ThreadBudget) -> Result<(), HoldError> {
+    if thread.own_holds() < MAX_HOLDS { Ok(()) } else { Err(HoldError::TooManyHolds(MAX_HOLDS as u32)) }
 }
 
 /// Whether it can be the id of a request.

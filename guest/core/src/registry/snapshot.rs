@@ -3,7 +3,7 @@
 use super::holds::{REMEMBERED_BYTES, REQUEST_BYTES, check_request_id};
 use super::{Registry, check_id};
 use crate::MAX_PAGE;
-use crate::error::{InvalidRequestId, InvalidThreadId, RegistryError};
+use crate::error::{CreateError, InvalidRequestId, InvalidThreadId, RestoreError};
 use crate::memory::has_room;
 use crate::request::Request;
 use crate::state::ThreadState;
@@ -17,25 +17,28 @@ impl Registry {
     /// `row_bytes` is what a caller who copies a state takes beside its lists.
     #[must_use]
     pub fn snapshot(&self, after: Option<&str>, limit: u32, row_bytes: usize) -> Vec<ThreadState> {
-        let limit = (limit as usize).min(MAX_PAGE);
-        let mut page: Vec<_> = self.threads.iter_after(after).take(limit).collect();
-        // What the states take here, and again in a copy.
-        let bytes = |page: &[ThreadBudget]| -> usize {
-            page.iter().map(|thread| 2 * ThreadState::bytes_of(thread) + row_bytes).sum()
-        };
-        while page.len() > 1 && !has_room(bytes(&page)) {
-            page.truncate(page.len() / 2);
+        let mut states = Vec::new();
+        // What the states take in a copy.
+        let mut bytes = 0;
+        for thread in self.threads.iter_after(after).take((limit as usize).min(MAX_PAGE)) {
+            let state = ThreadState::of(&thread);
+            bytes += state.bytes() + row_bytes;
+            let room = states.is_empty() || has_room(bytes);
+            if !room || states.try_reserve(1).is_err() {
+                break;
+            }
+            states.push(state);
         }
-        page.iter().map(ThreadState::of).collect()
+        states
     }
 
     /// Bring threads back, all or none. None of them may exist; a parent must, or come earlier in
     /// the list. Pages are restored in the order in which they were taken.
     ///
     /// # Errors
-    /// [`RegistryError::InvalidState`] and everything that creating threads can meet.
-    pub fn restore(&mut self, states: &[ThreadState]) -> Result<(), RegistryError> {
-        let next_birth = self.next_birth;
+    /// [`RestoreError::InvalidState`] and everything that opening threads can meet.
+    pub fn restore(&mut self, states: &[ThreadState]) -> Result<(), RestoreError> {
+        let births = (self.next_birth, self.least_birth);
         for (at, state) in states.iter().enumerate() {
             if let Err(error) = self.restore_one(state) {
                 // Children come after their parents, so that each is alone when its turn comes.
@@ -44,14 +47,14 @@ impl Registry {
                         self.take_back(&thread);
                     }
                 }
-                self.next_birth = next_birth;
+                (self.next_birth, self.least_birth) = births;
                 return Err(error);
             }
         }
         Ok(())
     }
 
-    fn restore_one(&mut self, state: &ThreadState) -> Result<(), RegistryError> {
+    fn restore_one(&mut self, state: &ThreadState) -> Result<(), RestoreError> {
         check_id(&state.thread_id)?;
         if self.has_budget(&state.thread_id) {
             return Err(state.invalid("it exists already"));
@@ -64,6 +67,7 @@ impl Registry {
         let parent = parent.map(|parent| self.parent_for(&state.thread_id, parent)).transpose()?;
         let thread =
             self.create(&state.thread_id, state.birth, budget, crossings, state.opened, parent.as_ref())?;
+        self.least_birth = self.least_birth.max(state.birth.saturating_add(1));
         let requests = self.restore_requests(state, &thread);
         if requests.is_err() {
             self.take_back(&thread);
@@ -71,7 +75,7 @@ impl Registry {
         requests
     }
 
-    fn restore_requests(&mut self, state: &ThreadState, thread: &ThreadBudget) -> Result<(), RegistryError> {
+    fn restore_requests(&mut self, state: &ThreadState, thread: &ThreadBudget) -> Result<(), RestoreError> {
         for request_id in &state.request_ids {
             check_request_id(request_id).map_err(|_| state.invalid(InvalidRequestId::TEXT))?;
             let is_open = self.requests.moved(&state.thread_id, request_id).is_some();
@@ -110,7 +114,7 @@ impl Registry {
         thread: &ThreadBudget,
         made_for: Option<&str>,
         request_id: &str,
-    ) -> Result<Rc<Request>, RegistryError> {
+    ) -> Result<Rc<Request>, RestoreError> {
         check_request_id(request_id).map_err(|_| state.invalid(InvalidRequestId::TEXT))?;
         let owner = made_for.unwrap_or(&state.thread_id);
         check_id(owner).map_err(|_| state.invalid(InvalidThreadId::TEXT))?;
@@ -125,7 +129,7 @@ impl Registry {
             }
             (_, None) => {
                 self.room_to_grow(REQUEST_BYTES + owner.len() + request_id.len())?;
-                self.requests.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+                self.requests.reserve().map_err(|_| CreateError::OutOfMemory)?;
                 Ok(match made_for {
                     None => self.requests.add(thread, request_id.into()),
                     Some(_) => self.requests.add_moved(thread, owner, request_id),
