@@ -18,16 +18,34 @@ use crate::types::{
     Acknowledgement, BudgetWarning, Consumed, FinalBudget, Held, HoldTerms, ThreadOptions, ThreadState,
     Threshold, ThresholdCrossed, Usage, UsageEntry,
 };
+use std::cell::Cell;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+
+thread_local! {
+    static IS_WAITING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread polls a future and does nothing else until that is ready. What it waits for may block
+/// it then, which is cheaper where many threads wait for the same.
+pub(crate) fn is_waiting() -> bool {
+    IS_WAITING.get()
+}
 
 /// Wait for a future, which is mostly ready at once.
 pub(crate) fn wait<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => pollster::block_on(future),
+    if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        return output;
     }
+    struct Waiting(bool);
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            IS_WAITING.set(self.0);
+        }
+    }
+    let _waiting = Waiting(IS_WAITING.replace(true));
+    pollster::block_on(future)
 }
 
 /// Methods that wait for those of the same name.

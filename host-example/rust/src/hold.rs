@@ -1,7 +1,6 @@
 //! The guard of a call in flight: what it may use is held, until the guard says what it used or is dropped.
 
 use crate::calls::{Operation, Release, SetHold, Settle, SettleLost};
-use crate::clock;
 use crate::error::CallError;
 use crate::lost::Slices;
 use crate::registry::Registry;
@@ -9,10 +8,6 @@ use crate::types::{Consumed, Held};
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
-use std::time::Duration;
-
-/// How long the holder of a hold answers for it, from when it was set last.
-const TERM: Duration = Duration::from_secs(15 * 60);
 
 /// Tokens held for an LLM call in flight; every check counts them as taken.
 ///
@@ -195,7 +190,7 @@ impl Guard {
             completion_tokens: completion,
             least_completion_tokens: least,
             holder: self.registry.holder(),
-            deadline: clock::milliseconds(clock::now() + TERM),
+            deadline: self.registry.deadline(),
         };
         let held = self.registry.run(&call).await?;
         self.slices.set(prompt, held.completion_tokens);

@@ -29,7 +29,7 @@ pub(crate) fn rows() -> Group {
 
 /// The counters of a thread, and the thresholds that were reached, as bits.
 #[derive(Default)]
-struct Counters {
+pub(crate) struct Counters {
     prompt_tokens: AtomicU64,
     completion_tokens: AtomicU64,
     requests: AtomicU64,
@@ -39,20 +39,23 @@ struct Counters {
 fn dash_map() -> impl FnMut() {
     let threads: DashMap<String, Counters> = DashMap::new();
     threads.insert(ONE.into(), Counters::default());
-    move || {
-        let thread = threads.get(black_box(ONE)).expect("it exists");
-        let prompt = thread.prompt_tokens.fetch_add(PROMPT_TOKENS, Ordering::Relaxed) + PROMPT_TOKENS;
-        let completion =
-            thread.completion_tokens.fetch_add(COMPLETION_TOKENS, Ordering::Relaxed) + COMPLETION_TOKENS;
-        let requests = thread.requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let mut reached = 0;
-        for (bit, percent) in [75, 90, 95].into_iter().enumerate() {
-            let enough = u128::from(prompt + completion) * 100 >= percent * u128::from(LIMIT);
-            reached |= u64::from(enough) << bit;
-        }
-        let crossed = reached & !thread.reached.fetch_or(reached, Ordering::Relaxed);
-        black_box((prompt, completion, requests, crossed));
+    move || count(&threads, ONE)
+}
+
+/// What `consume` does, at its barest.
+pub(crate) fn count(threads: &DashMap<String, Counters>, id: &str) {
+    let thread = threads.get(black_box(id)).expect("it exists");
+    let prompt = thread.prompt_tokens.fetch_add(PROMPT_TOKENS, Ordering::Relaxed) + PROMPT_TOKENS;
+    let completion =
+        thread.completion_tokens.fetch_add(COMPLETION_TOKENS, Ordering::Relaxed) + COMPLETION_TOKENS;
+    let requests = thread.requests.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut reached = 0;
+    for (bit, percent) in [75, 90, 95].into_iter().enumerate() {
+        let enough = u128::from(prompt + completion) * 100 >= percent * u128::from(LIMIT);
+        reached |= u64::from(enough) << bit;
     }
+    let crossed = reached & !thread.reached.fetch_or(reached, Ordering::Relaxed);
+    black_box((prompt, completion, requests, crossed));
 }
 
 /// A program that is ended with this.

@@ -7,7 +7,8 @@ use crate::ids::{
 use crate::measure::{Group, Row};
 use crate::native;
 use std::hint::black_box;
-use thread_budget_host::{Cache, Registry, RegistryBuilder, UsageEntry};
+use thread_budget_host::blocking::Registry;
+use thread_budget_host::{Cache, RegistryBuilder, UsageEntry};
 
 /// The floor: a string in, a lookup, a bool out, the least that a call about a thread can cost.
 pub(crate) const FLOOR: &str = "has-budget";
@@ -29,7 +30,7 @@ pub(crate) fn calls() -> Group {
             move || consume(&registry, ONE)
         })
         .against(FLOOR)
-        .at_most(1.6),
+        .at_most(1.5),
         Row::call("consume through a handle", || {
             let budget = with_threads(&[ONE.into()]).get_budget(ONE).expect("it exists");
             move || {
@@ -37,25 +38,43 @@ pub(crate) fn calls() -> Group {
             }
         })
         .against(FLOOR),
-        Row::call("reserve and commit", || {
+        Row::call("hold and settle", || {
             let registry = with_threads(&[ONE.into()]);
             move || {
-                let reservation = registry.reserve(ONE, 2_000).expect("it fits");
-                drop(black_box(reservation.commit(PROMPT_TOKENS, COMPLETION_TOKENS).expect("it answers")));
+                let mut hold = registry.hold(ONE, PROMPT_TOKENS, 600, 100).expect("it fits");
+                hold.sent();
+                drop(black_box(hold.settle(PROMPT_TOKENS, COMPLETION_TOKENS).expect("it answers")));
             }
         })
-        .against(FLOOR),
-        Row::call("consume-once, 64 requests remembered", || {
+        .against(CONSUME)
+        .at_most(2.2),
+        Row::call("hold and settle beside 100 other holds", || {
+            let registry = with_threads(&[ONE.into()]);
+            let held: Vec<_> = (0..100).map(|_| registry.hold(ONE, 1, 1, 1).expect("it fits")).collect();
+            move || {
+                let _held = &held;
+                let hold = registry.hold(ONE, PROMPT_TOKENS, 600, 100).expect("it fits");
+                drop(black_box(hold.settle(PROMPT_TOKENS, COMPLETION_TOKENS).expect("it answers")));
+            }
+        })
+        .against(CONSUME),
+        Row::call("hold, and set it to the same", || {
+            let registry = with_threads(&[ONE.into()]);
+            let mut hold = registry.hold(ONE, PROMPT_TOKENS, 600, 100).expect("it fits");
+            move || drop(black_box(hold.set(PROMPT_TOKENS, 600, 100).expect("it fits").clone()))
+        })
+        .against(CONSUME),
+        Row::call("settle without a hold, 64 requests remembered", || {
             let registry = with_threads(&[ONE.into()]);
             // Twice as many as are remembered, so that each is new when its turn comes again.
             let mut requests = InTurn::new(ordinary(128));
             move || {
                 let request = requests.next();
-                let consumed = registry.consume_once(ONE, request, PROMPT_TOKENS, COMPLETION_TOKENS);
+                let consumed = registry.settle(ONE, request, PROMPT_TOKENS, COMPLETION_TOKENS, true);
                 assert!(!consumed.expect("room for it").repeated);
             }
         })
-        .against(FLOOR),
+        .against(CONSUME),
     ];
     rows.extend([16, 256, 4_096].map(|size| {
         let row = Row::call(format!("batch of {size}, an entry"), move || {
@@ -100,11 +119,11 @@ pub(crate) fn scale() -> Group {
 
 /// Settings for a registry whose threads never reach a threshold.
 pub(crate) fn builder() -> RegistryBuilder {
-    Registry::builder().cache(Cache::Folder(folder("cache"))).tokens_per_thread(LIMIT)
+    RegistryBuilder::default().cache(Cache::Folder(folder("cache"))).tokens_per_thread(LIMIT)
 }
 
 pub(crate) fn with_threads(ids: &[String]) -> Registry {
-    let registry = builder().build().expect("it starts");
+    let registry = builder().build().expect("it starts").blocking();
     ids.iter().for_each(|id| consume(&registry, id));
     registry
 }

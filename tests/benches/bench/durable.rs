@@ -33,7 +33,7 @@ fn durable(name: &str, durability: Durability, callers: usize) -> Row {
     Row::new(name, Unit::PerSecond, move || {
         let folder = tempfile::tempdir_in(folder("durable")).expect("a folder to write to");
         let registry = builder().database(folder.path().join("registry")).durability(durability);
-        let registry = registry.build().expect("it starts");
+        let registry = registry.build().expect("it starts").blocking();
         move || {
             // Is there as long as the registry.
             let _folder = &folder;

@@ -19,6 +19,8 @@ pub(crate) enum Unit {
     /// Calls a second, of all callers.
     PerSecond,
     Bytes,
+    /// As many times as something else.
+    Times,
 }
 
 /// A value or a ratio to be reached.

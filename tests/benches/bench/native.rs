@@ -3,7 +3,7 @@
 use crate::ids::{COMPLETION_TOKENS, InTurn, LIMIT, ONE, PROMPT_TOKENS, ordinary, scattered};
 use crate::measure::{Group, Row};
 use std::hint::black_box;
-use thread_budget_core::Registry;
+use thread_budget_core::{Registry, Wanted};
 
 pub(crate) const CONSUME: &str = "native consume";
 
@@ -17,6 +17,23 @@ pub(crate) fn rows() -> Group {
             let mut registry = registry(&[ONE.into()]);
             move || consume(&mut registry, ONE)
         }),
+        Row::call("native hold and settle", || {
+            let mut registry = registry(&[ONE.into()]);
+            let wanted = Wanted {
+                prompt_tokens: PROMPT_TOKENS,
+                completion_tokens: 600,
+                least_completion_tokens: 100,
+                holder: 1,
+                deadline: 1,
+            };
+            move || {
+                let request = black_box("request-0000001");
+                drop(black_box(registry.hold(black_box(ONE), request, wanted).expect("it fits")));
+                let settled = registry.settle(ONE, request, PROMPT_TOKENS, COMPLETION_TOKENS, false);
+                drop(black_box(settled.expect("it is held")));
+            }
+        })
+        .against(CONSUME),
     ];
     rows.extend([16, 256, 4_096].map(|size| {
         Row::call(batch_name(size), move || {

@@ -48,6 +48,30 @@ pub(crate) fn rows() -> Group {
             }
         })
         .against("raw has-budget"),
+        Row::call("raw hold and settle", || {
+            let mut raw = Raw::with_one_thread();
+            move || {
+                let held = raw.call(|registry, store| {
+                    registry.call_hold(
+                        store,
+                        black_box(ONE),
+                        "request-0000001",
+                        PROMPT_TOKENS,
+                        600,
+                        100,
+                        1,
+                        1,
+                    )
+                });
+                drop(black_box(held.expect("it fits")));
+                let settled = raw.call(|registry, store| {
+                    let (id, request) = (black_box(ONE), "request-0000001");
+                    registry.call_settle(store, id, request, PROMPT_TOKENS, COMPLETION_TOKENS, false)
+                });
+                drop(black_box(settled.expect("it is held")));
+            }
+        })
+        .against("raw consume"),
         // Every id is looked at before anything is recorded, and the last cannot be.
         Row::call("raw batch of 256, refused: only its way in, an entry", || {
             let mut raw = Raw::with_one_thread();

@@ -32,7 +32,7 @@ struct Record<'a> {
 }
 
 fn replay(recording: &str) -> f64 {
-    let registry = builder().tokens_per_thread(100_000).build().expect("it starts");
+    let registry = builder().tokens_per_thread(100_000).build().expect("it starts").blocking();
     let replay = || {
         for line in recording.lines() {
             let Record { thread_id, prompt_tokens, completion_tokens } =

@@ -130,6 +130,7 @@ fn unit(unit: Unit) -> &'static str {
         Unit::Milliseconds => "ms",
         Unit::PerSecond => "/s",
         Unit::Bytes => "bytes",
+        Unit::Times => "times",
     }
 }
 

@@ -38,6 +38,11 @@ impl Wanted {
         self.least_completion_tokens.min(self.completion_tokens)
     }
 
+    /// All of them.
+    fn most_tokens(&self) -> u128 {
+        u128::from(self.prompt_tokens) + u128::from(self.completion_tokens)
+    }
+
     /// Fewer do not do.
     fn least_tokens(&self) -> u128 {
         u128::from(self.prompt_tokens) + u128::from(self.least())
@@ -243,7 +248,7 @@ fn changed(thread: &ThreadBudget, request: &Request, wanted: Wanted) -> Result<H
     };
     let before = old.tokens.total();
     let all = wanted.hold(wanted.completion_tokens);
-    let hold = if all.tokens.total() <= before {
+    let hold = if wanted.most_tokens() <= u128::from(before) {
         all
     } else {
         wanted.cut_down(thread.admit(wanted.least_tokens(), before)?, before)

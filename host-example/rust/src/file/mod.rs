@@ -4,12 +4,13 @@
 //! that batch is on disk. One thread writes the batches, each in a transaction, and does whatever else waits
 //! for the disk. From time to time a checkpoint replaces states and log by the states of now.
 //!
-//! Lock order: the turn, the instance, the queue. Nobody waits for the disk while the instance is locked, but
-//! the thread that writes.
+//! The instance is locked for as long as a call takes. For what takes longer the thread that writes takes it
+//! away, and callers wait until it is back. Lock order: the turn, the instance, the queue.
 
 mod disk;
 mod in_flight;
 mod load;
+mod outcome;
 mod overlay;
 mod queue;
 mod writer;
@@ -20,14 +21,16 @@ use crate::error::{CallError, LoadError, StorageError};
 use crate::instance::{Blueprint, Handle, Instance};
 use crate::lost::LostCalls;
 use disk::{Disk, io};
-use queue::{Errand, Outcome, Queue};
+use outcome::{Outcome, Written};
+use queue::{Errand, Queue};
 use std::fmt::Display;
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use tokio::sync::oneshot::{self, Receiver};
+use tokio::sync::Notify;
+use tokio::sync::oneshot;
 
 pub use disk::DATABASE_FORMAT;
 pub(crate) use queue::Left;
@@ -66,7 +69,10 @@ pub(crate) struct File {
 struct Shared {
     options: FileOptions,
     blueprint: Blueprint,
-    instance: tokio::sync::Mutex<Instance>,
+    /// None while the thread that writes has it.
+    instance: Mutex<Option<Instance>>,
+    /// Notified when it is back.
+    back: Notify,
     /// Held by a call until its effect is on disk, where nobody may see it before.
     turn: tokio::sync::Mutex<()>,
     queue: Mutex<Queue>,
@@ -89,24 +95,24 @@ impl File {
         let shared = Shared {
             options,
             blueprint,
-            instance: tokio::sync::Mutex::new(instance),
+            instance: Mutex::default(),
+            back: Notify::new(),
             turn: tokio::sync::Mutex::default(),
             queue: Mutex::default(),
             work: Condvar::new(),
             logged_calls: AtomicU64::new(disk.logged_calls()),
         };
-        if let Ok(mut instance) = shared.instance.try_lock() {
-            shared.number_births(&mut instance);
-            if !shared.options.read_only {
-                for operation in in_flight.settle(holder, lost_calls) {
-                    shared.carry_out(&mut instance, &operation);
-                }
+        shared.number_births(&mut instance);
+        if !shared.options.read_only {
+            for operation in in_flight.settle(holder, lost_calls) {
+                shared.carry_out(&mut instance, &operation);
             }
         }
+        shared.give_back(instance);
         let shared = Arc::new(shared);
         let of_writer = shared.clone();
         let writer = thread::Builder::new().name("thread-budget-file".into());
-        let writer = writer.spawn(move || of_writer.write(disk)).map_err(|error| shared.io(&error))?;
+        let writer = writer.spawn(move || of_writer.run(disk)).map_err(|error| shared.io(&error))?;
         Ok(Self { shared, writer: Some(writer) })
     }
 
@@ -131,11 +137,9 @@ impl File {
         note: impl FnOnce(&C::Answer) -> Option<Note>,
     ) -> Result<C::Answer, CallError> {
         let _turn = self.shared.turn().await?;
-        let (answer, ticket) = {
-            let mut instance = self.shared.enter().await?;
-            self.shared.apply(&mut instance, call, note)?
-        };
-        self.shared.wait(ticket).await?;
+        let apply = |instance: &mut Instance| self.shared.apply(instance, call, note);
+        let (answer, outcome) = self.shared.with(apply).await?;
+        self.shared.wait(outcome).await?;
         Ok(answer)
     }
 
@@ -148,16 +152,17 @@ impl File {
         detached: impl FnOnce(&mut Instance) -> Result<C::Answer, CallError>,
     ) -> Result<C::Answer, CallError> {
         let _turn = self.shared.turn().await?;
-        let (answer, ticket) = {
-            let mut instance = self.shared.enter_as(budget.instance).await?;
-            if instance
-                .call(|registry, store| registry.thread_budget().call_is_detached(store, budget.resource))?
-            {
-                return detached(&mut instance);
+        let apply = |instance: &mut Instance| {
+            check_maker(instance, budget)?;
+            let is_detached = instance
+                .call(|registry, store| registry.thread_budget().call_is_detached(store, budget.resource))?;
+            if is_detached {
+                return Ok((detached(instance)?, None));
             }
-            self.shared.apply(&mut instance, call, |_| None)?
+            self.shared.apply(instance, call, |_| None)
         };
-        self.shared.wait(ticket).await?;
+        let (answer, outcome) = self.shared.with(apply).await?;
+        self.shared.wait(outcome).await?;
         Ok(answer)
     }
 
@@ -167,7 +172,7 @@ impl File {
         work: impl FnOnce(&mut Instance) -> Result<R, CallError>,
     ) -> Result<R, CallError> {
         let _turn = self.shared.turn().await?;
-        work(&mut *self.shared.enter().await?)
+        self.shared.with(work).await
     }
 
     /// The same with the instance that made a handle, if it is still there.
@@ -176,8 +181,11 @@ impl File {
         handle: Handle,
         work: impl FnOnce(&mut Instance) -> Result<R, CallError>,
     ) -> Result<R, CallError> {
-        let _turn = self.shared.turn().await?;
-        work(&mut *self.shared.enter_as(handle.instance).await?)
+        self.with(|instance| {
+            check_maker(instance, handle)?;
+            work(instance)
+        })
+        .await
     }
 
     /// What is noted under that key.
@@ -198,7 +206,7 @@ impl Drop for File {
     fn drop(&mut self) {
         self.shared.send(|queue| queue.closing = true);
         if let Some(writer) = self.writer.take() {
-            // It does not panic; if it did, the file would be closed all the same.
+            // What it has to say it has told those who waited.
             let _ = writer.join();
         }
     }
@@ -212,35 +220,42 @@ impl Shared {
         }
         let turn = self.turn.lock().await;
         // Whoever had it before may have stopped waiting.
-        let ticket = {
+        let outcome = {
             let mut queue = self.queue();
-            if queue.is_waited_for() { queue.ticket() } else { None }
+            if queue.is_waited_for() { queue.outcome() } else { None }
         };
-        self.wait(ticket).await?;
+        self.wait(outcome).await?;
         Ok(Some(turn))
     }
 
-    /// Lock the instance, rebuilt if need be.
-    async fn enter(&self) -> Result<tokio::sync::MutexGuard<'_, Instance>, CallError> {
+    /// Do something with the instance, rebuilt if need be.
+    async fn with<R>(
+        &self,
+        work: impl FnOnce(&mut Instance) -> Result<R, CallError>,
+    ) -> Result<R, CallError> {
         loop {
-            let mut instance = self.instance.lock().await;
-            if self.is_sound(&instance) {
-                self.do_what_is_left(&mut instance);
+            let back = self.back.notified();
+            let rebuilt = {
+                let mut place = self.lock();
+                if let Some(instance) = &mut *place {
+                    self.do_what_is_left(instance);
+                    if self.is_sound(instance) {
+                        return work(instance);
+                    }
+                    let (tell, told) = oneshot::channel();
+                    self.send(|queue| queue.errands.push(Errand::Rebuild(tell)));
+                    Some(told)
+                } else if self.queue().is_over {
+                    return Err(self.closed().into());
+                } else {
+                    None
+                }
+            };
+            match rebuilt {
+                Some(told) => told.await.unwrap_or_else(|_| Err(self.closed().into()))?,
+                None => back.await,
             }
-            if self.is_sound(&instance) {
-                return Ok(instance);
-            }
-            drop(instance);
-            let (tell, told) = oneshot::channel();
-            self.send(|queue| queue.errands.push(Errand::Rebuild(tell)));
-            told.await.unwrap_or_else(|_| Err(self.closed().into()))?;
         }
-    }
-
-    /// Lock the instance of that number: none that was rebuilt since will do.
-    async fn enter_as(&self, number: usize) -> Result<tokio::sync::MutexGuard<'_, Instance>, CallError> {
-        let instance = self.enter().await?;
-        if instance.number == number { Ok(instance) } else { Err(CallError::StaleHandle) }
     }
 
     /// Whether the instance goes on, and what it has done can be written.
@@ -248,14 +263,14 @@ impl Shared {
         instance.lost.is_none() && self.queue().stale.is_none()
     }
 
-    /// Carry a call out and append it, if it has changed something. Tells when that is on disk, or what its
+    /// Carry a call out and append it, if it has changed something. With what becomes of that, or of what its
     /// answer was based on.
     fn apply<C: Call>(
         &self,
         instance: &mut Instance,
         call: &C,
         note: impl FnOnce(&C::Answer) -> Option<Note>,
-    ) -> Result<(C::Answer, Option<Receiver<Outcome>>), CallError> {
+    ) -> Result<(C::Answer, Option<Arc<Outcome>>), CallError> {
         let is_new = C::CREATES && !has_budget(instance, call.thread_id())?;
         let result = call.apply(instance);
         let changed = match &result {
@@ -275,8 +290,8 @@ impl Shared {
         if let Some(note) = note {
             queue.note(note);
         }
-        let ticket = if C::WAITS { queue.ticket() } else { None };
-        Ok((answer, ticket))
+        let outcome = if C::WAITS { queue.outcome() } else { None };
+        Ok((answer, outcome))
     }
 
     /// Carry out what nobody waits for.
@@ -305,6 +320,9 @@ impl Shared {
     }
 
     fn do_what_is_left(&self, instance: &mut Instance) {
+        if !self.is_sound(instance) {
+            return;
+        }
         let left = mem::take(&mut self.queue().left);
         for left in left {
             match left {
@@ -314,17 +332,33 @@ impl Shared {
         }
     }
 
-    /// Wait until what a ticket stands for is on disk.
-    async fn wait(&self, ticket: Option<Receiver<Outcome>>) -> Outcome {
-        let Some(told) = ticket else { return Ok(()) };
+    /// Wait until a batch is on disk.
+    async fn wait(&self, outcome: Option<Arc<Outcome>>) -> Written {
+        let Some(outcome) = outcome else { return Ok(()) };
         self.work.notify_one();
-        told.await.unwrap_or_else(|_| Err(self.closed()))
+        outcome.wait().await
     }
 
-    /// Put something into the queue for the thread that writes.
+    /// Put something into the queue for the thread that writes, if it is still there.
     fn send(&self, put: impl FnOnce(&mut Queue)) {
-        put(&mut self.queue());
+        let mut queue = self.queue();
+        if !queue.is_over {
+            put(&mut queue);
+        }
         self.work.notify_one();
+    }
+
+    /// Lock the instance, if it is there.
+    fn lock(&self) -> MutexGuard<'_, Option<Instance>> {
+        // A panic while it was locked cannot have left it in between: wasmtime reports what happens inside as
+        // errors, and that an instance is lost is noted last.
+        self.instance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Let callers go on with the instance.
+    fn give_back(&self, instance: Instance) {
+        *self.lock() = Some(instance);
+        self.back.notify_waiters();
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -338,6 +372,11 @@ impl Shared {
     fn closed(&self) -> StorageError {
         self.io(&"it was closed")
     }
+}
+
+/// Whether the instance is the one that made the handle: none that was rebuilt since will do.
+fn check_maker(instance: &Instance, handle: Handle) -> Result<(), CallError> {
+    if instance.number == handle.instance { Ok(()) } else { Err(CallError::StaleHandle) }
 }
 
 fn has_budget(instance: &mut Instance, thread_id: &str) -> Result<bool, CallError> {

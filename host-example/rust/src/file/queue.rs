@@ -1,10 +1,12 @@
 //! What is to be written to the file, in batches: calls that an instance has carried out, and who waits until
 //! they are on disk.
 
+use super::outcome::{Outcome, Written};
 use crate::calls::Operation;
 use crate::error::{CallError, StorageError};
 use crate::instance::Handle;
 use std::mem;
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Something of the caller's own, kept in the file together with a batch.
@@ -16,9 +18,6 @@ pub struct Note {
     pub value: Vec<u8>,
 }
 
-/// Told once, when a batch is on disk or known not to be.
-pub(super) type Outcome = Result<(), StorageError>;
-
 /// One transaction.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -26,19 +25,14 @@ pub(super) struct Batch {
     pub(super) operations: Vec<u8>,
     pub(super) calls: u64,
     pub(super) notes: Vec<Note>,
-    waiting: Vec<oneshot::Sender<Outcome>>,
+    outcome: Arc<Outcome>,
+    /// Whether somebody waits for that.
+    is_waited_for: bool,
 }
 
 impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         self.calls == 0 && self.notes.is_empty()
-    }
-
-    /// Tell who waits for it. Who has stopped waiting need not know.
-    pub(super) fn end(self, outcome: &Outcome) {
-        for waiting in self.waiting {
-            let _ = waiting.send(outcome.clone());
-        }
     }
 }
 
@@ -46,8 +40,8 @@ impl Batch {
 #[derive(Default)]
 pub(super) struct Queue {
     batch: Batch,
-    /// Whether the batch before is on its way to the disk.
-    is_writing: bool,
+    /// Of the batch before, while that is on its way to the disk.
+    writing: Option<Arc<Outcome>>,
     /// Why the instance is ahead of the file, when it is: it has to be rebuilt.
     pub(super) stale: Option<StorageError>,
     /// What guards that were dropped leave to be done by whoever enters the instance next.
@@ -55,6 +49,8 @@ pub(super) struct Queue {
     /// What only the thread that writes can do.
     pub(super) errands: Vec<Errand>,
     pub(super) closing: bool,
+    /// Whether the thread that writes has ended.
+    pub(super) is_over: bool,
 }
 
 /// What a guard leaves when it is dropped, since it must not wait.
@@ -86,37 +82,47 @@ impl Queue {
 
     /// Whether somebody waits for something that is not on disk yet.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.is_writing || !self.batch.waiting.is_empty()
+        self.writing.is_some() || self.batch.is_waited_for
     }
 
-    /// Tells when everything that was appended so far is on disk; none when it is already.
-    pub(super) fn ticket(&mut self) -> Option<oneshot::Receiver<Outcome>> {
-        if self.batch.is_empty() && !self.is_writing {
-            return None;
+    /// What becomes of everything that was appended so far; none when it is on disk already.
+    pub(super) fn outcome(&mut self) -> Option<Arc<Outcome>> {
+        if self.batch.is_empty() {
+            return self.writing.clone();
         }
-        let (tell, told) = oneshot::channel();
-        self.batch.waiting.push(tell);
-        Some(told)
+        self.batch.is_waited_for = true;
+        Some(self.batch.outcome.clone())
     }
 
     /// Whether somebody waits for the thread that writes.
     pub(super) fn has_work(&self) -> bool {
-        let has_batch = !self.batch.waiting.is_empty() || self.closing && !self.batch.is_empty();
+        let has_batch = self.batch.is_waited_for || self.closing && !self.batch.is_empty();
         has_batch || !self.left.is_empty() || !self.errands.is_empty()
     }
 
     /// Begin to write what there is.
     pub(super) fn take(&mut self) -> Batch {
-        self.is_writing = true;
-        mem::take(&mut self.batch)
+        let batch = mem::take(&mut self.batch);
+        self.writing = Some(batch.outcome.clone());
+        batch
     }
 
-    /// It is written, or not. Then what was appended meanwhile happened on top of what is lost.
-    pub(super) fn written(&mut self, outcome: &Outcome) {
-        self.is_writing = false;
-        if let Err(error) = outcome {
+    /// It is written, or not. Then what was appended meanwhile happened on top of what is lost. Whose outcomes
+    /// that is comes back, to be told when the queue is not locked.
+    #[must_use]
+    pub(super) fn written(&mut self, written: &Written) -> impl Iterator<Item = Arc<Outcome>> + use<> {
+        let lost = written.as_ref().err().map(|error| {
             self.stale = Some(error.clone());
-            mem::take(&mut self.batch).end(outcome);
-        }
+            mem::take(&mut self.batch).outcome
+        });
+        self.writing.take().into_iter().chain(lost)
+    }
+
+    /// Nobody writes any more.
+    #[must_use]
+    pub(super) fn end(&mut self, closed: &Written) -> impl Iterator<Item = Arc<Outcome>> + use<> {
+        let outcomes = self.written(closed);
+        *self = Self { stale: self.stale.take(), is_over: true, ..Self::default() };
+        outcomes
     }
 }

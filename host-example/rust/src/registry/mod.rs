@@ -9,6 +9,7 @@ use crate::blocking;
 use crate::bounds::check_id;
 use crate::builder::RegistryBuilder;
 use crate::calls::{Call, Operation};
+use crate::clock;
 use crate::error::CallError;
 use crate::file::{File, Left};
 use crate::instance::{Handle, Instance};
@@ -19,6 +20,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use wasmtime::{Store, StoreLimits};
 
 /// A registry of budgets: a component instance, or several that share its threads.
@@ -57,6 +59,9 @@ pub(crate) enum Place {
     Memory(Shards),
     File(File),
 }
+
+/// How long a registry answers for what it holds, from when it was set last.
+const TERM: Duration = Duration::from_secs(15 * 60);
 
 /// Which instance.
 enum Of<'a> {
@@ -220,10 +225,28 @@ impl Registry {
         }
     }
 
-    /// A name for a request that has none.
+    /// A name for a request that has none: the holder's and a number, in hexadecimal.
     fn name_request(&self) -> String {
         let number = self.inner.named.fetch_add(1, Ordering::Relaxed);
-        format!("{:x}-{number:x}", self.inner.holder)
+        let digits = |number: u64, count| {
+            (0..count)
+                .rev()
+                .filter_map(move |digit| char::from_digit((number >> (4 * digit)) as u32 & 15, 16))
+        };
+        let length = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
+        let mut name = String::with_capacity(33);
+        name.extend(digits(self.inner.holder, 16));
+        name.push('-');
+        name.extend(digits(number, length));
+        name
+    }
+
+    /// Until when this registry answers for what is held now. In memory nobody else could.
+    pub(crate) fn deadline(&self) -> u64 {
+        match self.inner.place {
+            Place::Memory(_) => 0,
+            Place::File(_) => clock::milliseconds(clock::now() + TERM),
+        }
     }
 
     pub(crate) fn meter(&self) -> Meter {
