@@ -30,6 +30,7 @@ def total(registry: ThreadBudgetRegistry, thread_id: str) -> int:
 def test_a_hold_is_settled(registry: ThreadBudgetRegistry) -> None:
     with registry.hold("a", 300, 500) as hold:
         assert (hold.completion_tokens, hold.held.room, registry.held_tokens("a")) == (500, 200, 800)
+        assert hold.held.runway is None
         with pytest.raises(BudgetExhaustedError) as refused:
             registry.check_budget("a", 201)
         assert (refused.value.used, refused.value.held, refused.value.requested) == (0, 800, 201)
@@ -76,6 +77,13 @@ def test_slices_that_were_given_back_are_not_lost(registry: ThreadBudgetRegistry
         hold.grow(50)
         hold.grow(20)
     assert total(registry, "a") == 120
+
+
+def test_the_registry_knows_the_same_slices(registry: ThreadBudgetRegistry) -> None:
+    with registry.hold("a", 1, 30) as hold:
+        for completion_tokens in (30, 50, 50, 70, 40, 20, 60):
+            hold.grow(completion_tokens)
+            assert registry.snapshot()[0].holds[0].completion_before == hold._earlier_slices
 
 
 def test_a_late_answer_adds_what_is_more(registry: ThreadBudgetRegistry) -> None:

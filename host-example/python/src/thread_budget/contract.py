@@ -104,9 +104,9 @@ class BudgetWarning:
     """The threshold, whole percent, 1 to 100."""
     runway: int | None = field(default=None, compare=False)
     """How many requests like the latest ones still fit: the thread's room (see `Held`) divided by the average tokens
-    of its requests, rounded down. The average is 0 at first, the tokens of the first request after that one, and
-    then `(3 * average + tokens) / 4`, rounded up, after each request of the thread or of one below it. None while
-    the average is 0.
+    of its requests, rounded down. The average is 0 at first, the tokens of the first recorded request after that
+    one, and then `(3 * average + tokens) / 4`, rounded up, after each request of the thread or of one below it.
+    None while the average is 0.
     """
 
 
@@ -136,6 +136,8 @@ class Held:
     """
     severity: Severity | None
     """The most urgent severity the thread has crossed under its limit, if any."""
+    runway: int | None
+    """How many requests like the latest ones still fit, see `BudgetWarning`: of the thread that the hold counts in."""
     pending: list[BudgetWarning]
     """The thread's pending warnings, as `pending_warnings` gives them."""
     repeated: bool
@@ -219,7 +221,7 @@ class ThreadState:
     request_ids: list[str]
     """The request ids that it remembers, oldest first; at most 64, each once."""
     holds: list[HoldState]
-    """What is held of it, in the order in which it was first held. Of its own at most 256."""
+    """What is held of it, in the order in which it was first held: at most 256 of its own, and 256 that moved to it."""
     lost: list[LostState]
     """The marks of requests it was charged for, oldest first; at most 64."""
 
@@ -236,6 +238,10 @@ class HoldState:
     """Prompt tokens held."""
     completion_tokens: int
     """Completion tokens held."""
+    completion_before: int
+    """Completion tokens held before the latest increase, which a stream has surely had: 0 at first, and never more
+    than what is held.
+    """
     holder: int
     """Who made it, as `hold` was told."""
     deadline: int
@@ -298,7 +304,7 @@ CLASSES: dict[tuple[str, ...], Any] = {
     ): BudgetWarning,
     ("threshold-percent", "max-tokens"): Acknowledgement,
     ("thread-id", "used", "held", "max-tokens", "requested"): BudgetExhaustedError,
-    ("completion-tokens", "usage", "room", "severity", "pending", "repeated"): Held,
+    ("completion-tokens", "usage", "room", "severity", "runway", "pending", "repeated"): Held,
     ("usage", "room", "severity", "crossed", "repeated"): Consumed,
     ("thread-id", "prompt-tokens", "completion-tokens"): UsageEntry,
     ("max-tokens", "parent"): ThreadOptions,
@@ -318,7 +324,15 @@ CLASSES: dict[tuple[str, ...], Any] = {
         "holds",
         "lost",
     ): ThreadState,
-    ("made-for", "request-id", "prompt-tokens", "completion-tokens", "holder", "deadline"): HoldState,
+    (
+        "made-for",
+        "request-id",
+        "prompt-tokens",
+        "completion-tokens",
+        "completion-before",
+        "holder",
+        "deadline",
+    ): HoldState,
     ("made-for", "request-id", "prompt-tokens", "completion-tokens"): LostState,
     ("usage", "percent-used", "triggered-thresholds"): FinalBudget,
 }
@@ -357,7 +371,7 @@ class RegistryCalls:
 
     def set_next_birth(self, birth: int) -> None:
         """The number that the next new thread's birth will be; it counts up by one for each. 1 until called, and
-        above every birth restored. Two hosts that share threads give seeds far apart.
+        always above every birth restored. Two hosts that share threads give seeds far apart.
         """
         self._calls.set_next_birth(birth)
 
@@ -385,8 +399,8 @@ class RegistryCalls:
     def settle_lost(self, thread_id: str, request_id: str, prompt_tokens: int, completion_tokens: int) -> Consumed:
         """Settle somebody else's hold, whose holder is gone, at what it may have used. It leaves a mark, of which a
         thread keeps its latest 64, so that a late `settle` of the owner adds what is more. A late `release`
-        changes nothing. Should the owner hold again after all, and be lost again, what is more than the mark says
-        is added to both.
+        changes nothing. Should the owner hold again after all, its hold goes where the mark is; and should it be
+        lost again, what is more than the mark says is added to both.
 
         `repeated` when nothing is held and the thread remembers the request or has its mark. Errors:
         `InvalidThreadIdError`, `InvalidRequestIdError`, `UnknownHoldError`. It never fails for a hold that is
