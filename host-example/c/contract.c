@@ -52,6 +52,7 @@ static const struct member hold_state_members[] = {
     {"request-id", &text_type, offsetof(tb_hold_state, request_id)},
     {"prompt-tokens", &u64_type, offsetof(tb_hold_state, prompt_tokens)},
     {"completion-tokens", &u64_type, offsetof(tb_hold_state, completion_tokens)},
+    {"completion-before", &u64_type, offsetof(tb_hold_state, completion_before)},
     {"holder", &u64_type, offsetof(tb_hold_state, holder)},
     {"deadline", &u64_type, offsetof(tb_hold_state, deadline)},
 };
@@ -133,6 +134,7 @@ static const struct member held_members[] = {
     {"usage", &usage_type, offsetof(tb_held, usage)},
     {"room", &u64_type, offsetof(tb_held, room)},
     {"severity", &optional_severity_type, offsetof(tb_held, severity)},
+    {"runway", &optional_u64_type, offsetof(tb_held, runway)},
     {"pending", &budget_warning_list_type, offsetof(tb_held, pending)},
     {"repeated", &bool_type, offsetof(tb_held, repeated)},
 };

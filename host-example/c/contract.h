@@ -176,9 +176,9 @@ typedef struct tb_budget_warning {
     /* The thread's limit in tokens. `acknowledge-warnings` names a warning by its percent and this. */
     uint64_t max_tokens;
     /* How many requests like the latest ones still fit: the thread's room (see `held`) divided by the average tokens
-     * of its requests, rounded down. The average is 0 at first, the tokens of the first request after that one, and
-     * then `(3 * average + tokens) / 4`, rounded up, after each request of the thread or of one below it. None while
-     * the average is 0. */
+     * of its requests, rounded down. The average is 0 at first, the tokens of the first recorded request after that
+     * one, and then `(3 * average + tokens) / 4`, rounded up, after each request of the thread or of one below it.
+     * None while the average is 0. */
     tb_optional_u64 runway;
     /* How urgent it is. */
     tb_severity severity;
@@ -206,6 +206,8 @@ typedef struct tb_held {
     uint64_t room;
     /* The most urgent severity the thread has crossed under its limit, if any. */
     tb_optional_severity severity;
+    /* How many requests like the latest ones still fit, see `budget-warning`: of the thread that the hold counts in. */
+    tb_optional_u64 runway;
     /* The thread's pending warnings, as `pending-warnings` gives them. */
     tb_budget_warning_list pending;
     /* Whether the thread remembers the request: it was settled, and nothing is held. */
@@ -271,6 +273,9 @@ typedef struct tb_hold_state {
     uint64_t prompt_tokens;
     /* Completion tokens held. */
     uint64_t completion_tokens;
+    /* Completion tokens held before the latest increase, which a stream has surely had: 0 at first, and never more
+     * than what is held. */
+    uint64_t completion_before;
     /* Who made it, as `hold` was told. */
     uint64_t holder;
     /* Until when its holder answers for it, as `hold` was told. */
@@ -328,7 +333,7 @@ typedef struct tb_thread_state {
     tb_u32_list pending_thresholds;
     /* The request ids that it remembers, oldest first; at most 64, each once. */
     tb_text_list request_ids;
-    /* What is held of it, in the order in which it was first held. Of its own at most 256. */
+    /* What is held of it, in the order in which it was first held: at most 256 of its own, and 256 that moved to it. */
     tb_hold_state_list holds;
     /* The marks of requests it was charged for, oldest first; at most 64. */
     tb_lost_state_list lost;
@@ -402,8 +407,8 @@ tb_code tb_thresholds(tb_registry *registry, tb_threshold_list *out, tb_error *e
  * ones are refused with `too-many-threads`. */
 tb_code tb_set_max_threads(tb_registry *registry, uint32_t max_threads, tb_error *error);
 
-/* The number that the next new thread's birth will be; it counts up by one for each. 1 until called, and above every
- * birth restored. Two hosts that share threads give seeds far apart. */
+/* The number that the next new thread's birth will be; it counts up by one for each. 1 until called, and always
+ * above every birth restored. Two hosts that share threads give seeds far apart. */
 tb_code tb_set_next_birth(tb_registry *registry, uint64_t birth, tb_error *error);
 
 /* A live handle on a thread's budget; the thread is created when it does not exist. Errors: `invalid-thread-id`,
@@ -470,7 +475,8 @@ tb_code tb_settle(tb_registry *registry, tb_text thread_id, tb_text request_id, 
 
 /* Settle somebody else's hold, whose holder is gone, at what it may have used. It leaves a mark, of which a thread
  * keeps its latest 64, so that a late `settle` of the owner adds what is more. A late `release` changes nothing.
- * Should the owner hold again after all, and be lost again, what is more than the mark says is added to both.
+ * Should the owner hold again after all, its hold goes where the mark is; and should it be lost again, what is more
+ * than the mark says is added to both.
  *
  * `repeated` when nothing is held and the thread remembers the request or has its mark. Errors: `invalid-thread-id`,
  * `invalid-request-id`, `unknown-hold`. It never fails for a hold that is there. */

@@ -40,6 +40,7 @@ const holdState = lower.record({
   requestId: lower.text,
   promptTokens: lower.u64,
   completionTokens: lower.u64,
+  completionBefore: lower.u64,
   holder: lower.u64,
   deadline: lower.u64,
 });
