@@ -3,39 +3,17 @@
 import { transpileBytes } from "@bytecodealliance/jco-transpile";
 import { build as bundle } from "esbuild";
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const here = dirname(fileURLToPath(import.meta.url));
-const project = join(here, "../..");
 
 /** Why a build stopped, in a line that says what to do. */
 export class BuildError extends Error {}
 
-/** The component that cargo builds; it is asked to when there is none yet. */
-export function defaultComponent() {
-  const component = join(project, "target/wasm32-wasip2/release/thread_budget.wasm");
-  if (!existsSync(component)) cargoBuild();
-  return component;
-}
-
-function cargoBuild() {
-  const cargo = spawnSync("cargo", ["build", "--release", "--target", "wasm32-wasip2"], {
-    cwd: project,
-    encoding: "utf8",
-    stdio: ["ignore", "inherit", "pipe"],
-  });
-  if (cargo.error) throw new BuildError("cargo is missing: install Rust from https://rustup.rs, then build again");
-  process.stderr.write(cargo.stderr);
-  if (cargo.status === 0) return;
-  throw new BuildError(
-    /target may not be installed/.test(cargo.stderr)
-      ? "the wasm32-wasip2 target is missing: run `rustup target add wasm32-wasip2`, then build again"
-      : "cargo could not build the component: see its messages above",
-  );
-}
+/** The component that the Rust host ships. */
+const COMPONENT = join(here, "../rust/component/thread_budget.wasm");
 
 /** The component as a JavaScript module that calls it, and a table of the core modules in it. */
 async function transpile(component, folder) {
@@ -89,7 +67,7 @@ export async function bundlePackage(component, outfile) {
 }
 
 async function main() {
-  const component = process.argv[2] ?? defaultComponent();
+  const component = process.argv[2] ?? COMPONENT;
   const outfile = join(here, "dist/index.js");
   await rm(dirname(outfile), { recursive: true, force: true });
   await bundlePackage(component, outfile);

@@ -102,7 +102,7 @@ mod command_line {
         for vector in vector::all() {
             let Some(recording) = Recording::of(&vector) else { continue };
             let output = assert_cmd::Command::cargo_bin("thread-budget")
-                .expect("build it first: cargo build --release -p thread-budget-host")
+                .expect("build it first: cargo build --release -p thread-budget-cli")
                 .args(["replay", "-", "--output=json"])
                 .args(&recording.arguments)
                 .write_stdin(recording.records.clone())

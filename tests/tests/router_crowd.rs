@@ -15,8 +15,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use thread_budget_host::router::{Config, Router};
 use thread_budget_host::{Registry, Usage};
+use thread_budget_serve::{Config, Router};
 use thread_budget_tests::provider::Provider;
 use thread_budget_tests::serving::{Serving, router};
 use tokio::task::JoinSet;
@@ -62,7 +62,7 @@ fn with_provider(attempt: impl AsyncFnOnce(&Provider)) {
 }
 
 /// Start a router in this process whose threads may spend `CALLS` estimates.
-async fn start(provider: &Provider) -> (thread_budget_host::router::Running, Registry) {
+async fn start(provider: &Provider) -> (thread_budget_serve::Running, Registry) {
     let config = Config::from_toml(&format!(
         "listen = '127.0.0.1:0'\nadmin.listen = '127.0.0.1:0'\ntokens_per_thread = {}\nupstreams = [{{ url = '{}' }}]",
         CALLS * ESTIMATE,

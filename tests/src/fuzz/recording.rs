@@ -1,6 +1,6 @@
 //! Bytes as a recording, read in every format.
 
-use thread_budget_host::recording::{Format, RecordError, Records};
+use thread_budget_cli::recording::{Format, RecordError, Records};
 
 pub(super) fn check(bytes: &[u8]) {
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64 + 1;

@@ -3,8 +3,8 @@
 use crate::server::Server;
 use serde_json::{Value, json};
 use thread_budget_host::ThreadOptions;
-use thread_budget_host::router::Event;
-use thread_budget_host::router::admin::Live;
+use thread_budget_serve::Event;
+use thread_budget_serve::admin::Live;
 
 fn below(parent: &str) -> ThreadOptions {
     ThreadOptions { max_tokens: Some(100), parent: Some(parent.into()) }

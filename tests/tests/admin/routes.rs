@@ -4,8 +4,8 @@ use crate::server::Server;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use thread_budget_host::router::{Admin, AdminError, Events};
 use thread_budget_host::{Registry, ThreadOptions};
+use thread_budget_serve::{Admin, AdminError, Events};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

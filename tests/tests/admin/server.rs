@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use thread_budget_host::router::{Admin, Event, Events};
 use thread_budget_host::{CallError, Registry};
+use thread_budget_serve::{Admin, Event, Events};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 

@@ -18,7 +18,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thread_budget_host::Registry;
-use thread_budget_host::router::{Config, Router, Running};
+use thread_budget_serve::{Config, Router, Running};
 
 /// How long a hold may outlive its response: the instance that has it ends after the response does.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,227 @@
+//! From settings to a running registry.
+
+use crate::MIN_MEMORY_BYTES;
+use crate::cache::Cache;
+use crate::error::LoadError;
+use crate::instance::{Blueprint, engine};
+use crate::journal::{Durability, Journal};
+use crate::meter::Meter;
+use crate::registry::Registry;
+use crate::types::Threshold;
+use std::borrow::Cow;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings for a [`Registry`]; every one has a default.
+///
+/// ```
+/// use std::time::Duration;
+/// use thread_budget_host::{Registry, Severity, Threshold};
+///
+/// let registry = Registry::builder()
+///     .tokens_per_thread(50_000)
+///     .thresholds([Threshold { percent: 80, severity: Severity::Critical }])
+///     .max_threads(10_000)
+///     .max_memory_bytes(16 << 20)
+///     .deadline(Duration::from_millis(100))
+///     .build()?;
+/// assert_eq!(registry.max_tokens_per_thread()?, 50_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "nothing is loaded before `build`"]
+pub struct RegistryBuilder {
+    component: ComponentSource,
+    cache: Cache,
+    max_memory_bytes: usize,
+    deadline: Option<Duration>,
+    tokens_per_thread: Option<u64>,
+    thresholds: Option<Vec<Threshold>>,
+    max_threads: Option<u32>,
+    instances: usize,
+    database: Option<PathBuf>,
+    durability: Durability,
+    checkpoint_after: u64,
+    read_only: bool,
+    meter: Meter,
+}
+
+#[derive(Clone, Debug)]
+enum ComponentSource {
+    Bytes(Cow<'static, [u8]>),
+    Path(PathBuf),
+}
+
+/// Enough for a million threads, and for listing them, with some to spare.
+const DEFAULT_MAX_MEMORY_BYTES: usize = 512 << 20;
+
+/// Ten times what listing a million threads takes; all other calls take microseconds.
+const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Brought back in some 50 milliseconds.
+const DEFAULT_CHECKPOINT_AFTER: u64 = 1 << 16;
+
+impl Default for RegistryBuilder {
+    fn default() -> Self {
+        Self {
+            component: ComponentSource::Bytes(Cow::Borrowed(crate::COMPONENT)),
+            cache: Cache::default(),
+            max_memory_bytes: DEFAULT_MAX_MEMORY_BYTES,
+            deadline: Some(DEFAULT_DEADLINE),
+            tokens_per_thread: None,
+            thresholds: None,
+            max_threads: None,
+            instances: 1,
+            database: None,
+            durability: Durability::default(),
+            checkpoint_after: DEFAULT_CHECKPOINT_AFTER,
+            read_only: false,
+            meter: Meter::default(),
+        }
+    }
+}
+
+impl RegistryBuilder {
+    /// Use this component instead of the one that is built in ([`COMPONENT`](crate::COMPONENT)).
+    pub fn component_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.component = ComponentSource::Bytes(Cow::Owned(bytes.into()));
+        self
+    }
+
+    /// Use the component in this file instead of the one that is built in.
+    pub fn component_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.component = ComponentSource::Path(path.into());
+        self
+    }
+
+    /// Where the compiled component is kept. [`Cache::User`] unless set.
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// The most linear memory the instance may have, in bytes, 1 MiB or more. 512 MiB unless set, enough
+    /// for a million threads; an empty registry takes 128 KiB. At the cap new threads are refused with
+    /// [`CallError::OutOfMemory`](crate::CallError::OutOfMemory). A quarter and 16 MiB more may be used
+    /// to bring back what a database holds.
+    pub fn max_memory_bytes(mut self, bytes: usize) -> Self {
+        self.max_memory_bytes = bytes;
+        self
+    }
+
+    /// The longest a call may take before it is stopped and the instance given up; up to a tenth
+    /// more may pass. 10 seconds unless set, 10 milliseconds at the least. A thread of this process
+    /// keeps the time.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Let calls take any time. They get some 10 % faster, and no thread keeps the time.
+    pub fn no_deadline(mut self) -> Self {
+        self.deadline = None;
+        self
+    }
+
+    /// The limit of a new thread, in tokens. 100,000 unless set.
+    pub fn tokens_per_thread(mut self, tokens: u64) -> Self {
+        self.tokens_per_thread = Some(tokens);
+        self
+    }
+
+    /// The thresholds. 75 warning, 90 critical, 95 final unless set; none turns warnings off.
+    pub fn thresholds(mut self, thresholds: impl Into<Vec<Threshold>>) -> Self {
+        self.thresholds = Some(thresholds.into());
+        self
+    }
+
+    /// The most threads the registry keeps. Unlimited unless set.
+    pub fn max_threads(mut self, threads: u32) -> Self {
+        self.max_threads = Some(threads);
+        self
+    }
+
+    /// How many instances share the threads, so that as many calls can run at once. 1 unless set. A
+    /// tree of threads stays in one of them.
+    pub fn instances(mut self, instances: usize) -> Self {
+        self.instances = instances;
+        self
+    }
+
+    /// Keep the state in this file, and start from what it holds; it is created when there is none.
+    /// Limits, thresholds and the thread limit are kept too, and those set here replace them. One
+    /// registry at a time can have it open.
+    pub fn database(mut self, path: impl Into<PathBuf>) -> Self {
+        self.database = Some(path.into());
+        self
+    }
+
+    /// When a call that changes something returns, with a database. [`Durability::Batched`] unless set.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How many calls, entries of batches among them, the database's log may hold before a checkpoint replaces it by the states of the
+    /// threads; a restart makes them again, a million in less than a second. 65,536 unless set, and
+    /// never less than twice as many as there are threads, so that checkpoints stay a small part of
+    /// what is written.
+    pub fn checkpoint_after(mut self, calls: u64) -> Self {
+        self.checkpoint_after = calls;
+        self
+    }
+
+    /// Leave the database's file as it is: it must exist, and what changes is kept in memory, until the
+    /// registry is dropped. Several at a time can read a file so while nobody has it open to write.
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// Tell the `metrics` facade what happens: `thread_budget.tokens` by kind,
+    /// `thread_budget.crossings` by severity, `thread_budget.reservations` alive, and
+    /// `thread_budget.call.duration_seconds` and `thread_budget.call.errors` by call, refusals being of
+    /// the kind `refused`. A call then takes some 100 ns more.
+    pub fn metrics(mut self) -> Self {
+        self.meter = Meter::on();
+        self
+    }
+
+    /// Compile (or load from the cache), instantiate and configure.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn build(self) -> Result<Registry, LoadError> {
+        if self.database.is_some() && self.instances > 1 {
+            return Err(LoadError::TooManyInstances { instances: self.instances });
+        }
+        if self.max_memory_bytes < MIN_MEMORY_BYTES {
+            return Err(LoadError::MemoryCap { bytes: self.max_memory_bytes });
+        }
+        let engine = engine(self.deadline)?;
+        let bytes = match self.component {
+            ComponentSource::Bytes(bytes) => bytes,
+            ComponentSource::Path(path) => {
+                Cow::Owned(fs::read(&path).map_err(|source| LoadError::Read { path, source })?)
+            }
+        };
+        let component = self.cache.load_or_compile(&engine, &bytes).map_err(LoadError::Compile)?;
+        let blueprint = Blueprint::new(engine, &component, self.max_memory_bytes, self.deadline)?;
+        let journal = self
+            .database
+            .map(|path| Journal::open(path, self.durability, self.checkpoint_after, self.read_only))
+            .transpose()?;
+        let registry = Registry::new(blueprint, self.instances, journal, self.meter)?;
+        if let Some(tokens) = self.tokens_per_thread {
+            registry.configure(tokens)?;
+        }
+        if let Some(thresholds) = self.thresholds {
+            registry.set_thresholds(&thresholds)?;
+        }
+        if let Some(threads) = self.max_threads {
+            registry.set_max_threads(threads)?;
+        }
+        Ok(registry)
+    }
+}

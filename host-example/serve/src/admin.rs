@@ -1,0 +1,389 @@
+//! The admin side: what operates a router while it runs, over HTTP with JSON, and the live page.
+//!
+//! | route | answers |
+//! | --- | --- |
+//! | `GET /` | the live page |
+//! | `GET /healthz` | 200 when the registry answers, 503 otherwise |
+//! | `GET /threads?after=ID&limit=N` | `{"threads": [...], "next": ID}`: up to `N` (100, at most 1,000) [`Thread`]s after that one, parents before their children, otherwise in the registry's own order; `next` is null at the end |
+//! | `GET /threads?top=N` | the same with the `N` (at most 500) largest and their ancestors, the largest first |
+//! | `GET /threads/{id}` | a [`Thread`] with its `children` (ids, the first 1,000) and their `child_count`; 404 when it does not exist |
+//! | `DELETE /threads/{id}` | forgets the thread and those below it; its [`FinalBudget`](thread_budget_host::FinalBudget); 404 when it does not exist |
+//! | `POST /threads/{id}/limit` | takes `{"max_tokens": N}`, makes that the thread's limit, and creates it when it does not exist; its [`Usage`](thread_budget_host::Usage) |
+//! | `GET /events` | server-sent events, each a [`Live`]; 503 for more than 64 watchers |
+//! | `GET /metrics` | the metrics, for Prometheus; 404 when they are off |
+//!
+//! An id is percent-encoded in a path. Errors are `{"error": {"type": ..., "message": ...}}`. With a token
+//! everything but the page and `/healthz` wants `Authorization: Bearer TOKEN`. Without one only this machine
+//! can ask, as `localhost` or a loopback address, and pages of elsewhere cannot.
+//!
+//! A thread's numbers are those of now. Its relations and undelivered warnings, the totals and which threads
+//! are the largest are found in one pass over all threads, which is repeated when somebody asks and twenty
+//! times as long as it took has passed: with 100,000 threads they are a second or so old.
+
+mod guard;
+mod live;
+mod threads;
+
+pub use live::Live;
+pub use threads::{Thread, Totals};
+
+use super::Events;
+use super::listener::accept;
+use crate::config::needs_token;
+use crate::events::Event;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router, middleware};
+use guard::Token;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use thread_budget_host::{CallError, InvalidInput, Registry, check_id};
+use threads::{MAX_LARGEST, Threads};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::timeout;
+
+/// The most threads of a page, and the most children that are named.
+const MAX_PAGE: u32 = 1_000;
+const DEFAULT_PAGE: u32 = 100;
+
+/// The most watchers at a time.
+const MAX_WATCHERS: usize = 64;
+
+/// The longest body, in bytes; the largest limit takes 40.
+const MAX_BODY: usize = 4_096;
+
+/// The most connections at a time, watchers among them.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long a request's head may take to arrive, and the next request of a connection.
+const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long the registry may take to show that it is well.
+const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
+
+/// Nothing but the page's own two files, and nobody may frame it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
+
+/// What the admin side operates.
+pub struct Admin {
+    /// The threads' registry.
+    pub registry: Registry,
+    /// What happens to them, as far as it is announced there.
+    pub events: Events,
+    /// What a caller must know; none is for loopback addresses only.
+    pub token: Option<String>,
+    /// Where the metrics of `GET /metrics` come from.
+    pub metrics: Option<PrometheusHandle>,
+}
+
+/// Why the admin side could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Others than this machine could reach it, and nothing would keep them from changing limits.
+    #[error(
+        "the admin side would listen on {address}, which others can reach, without a token; \
+         set one, or listen on a loopback address such as 127.0.0.1:8081"
+    )]
+    NoToken {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The listener failed.
+    #[error("the admin side cannot listen: {0}")]
+    Listen(#[from] io::Error),
+}
+
+impl Admin {
+    /// Serve on `listener` until the future is dropped; connections, and with them event streams, end with it.
+    ///
+    /// # Errors
+    /// See [`AdminError`].
+    pub async fn serve(self, listener: TcpListener) -> Result<(), AdminError> {
+        check_address(listener.local_addr()?, self.token.as_deref())?;
+        let service = TowerToHyperService::new(router(self));
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
+        let mut connections = JoinSet::new();
+        loop {
+            tokio::select! {
+                stream = accept(&listener), if connections.len() < MAX_CONNECTIONS => {
+                    connections.spawn(http.serve_connection(TokioIo::new(stream), service.clone()));
+                }
+                Some(_) = connections.join_next() => {}
+            }
+        }
+    }
+}
+
+/// Whether the admin side may listen there.
+pub(crate) fn check_address(address: SocketAddr, token: Option<&str>) -> Result<(), AdminError> {
+    if token.is_none() && needs_token(address) {
+        return Err(AdminError::NoToken { address });
+    }
+    Ok(())
+}
+
+/// The admin side's routes. Where they are served must have passed [`check_address`].
+pub(crate) fn router(admin: Admin) -> Router {
+    let shared = Arc::new(Shared {
+        threads: Arc::new(Threads::new(admin.registry)),
+        events: admin.events,
+        token: admin.token.as_deref().map(Token::new),
+        metrics: admin.metrics,
+        watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+    });
+    Router::new()
+        .route("/", get(async || file("text/html; charset=utf-8", include_str!("page/index.html"))))
+        .route("/style.css", get(async || file("text/css; charset=utf-8", include_str!("page/style.css"))))
+        .route(
+            "/script.js",
+            get(async || file("text/javascript; charset=utf-8", include_str!("page/script.js"))),
+        )
+        .route("/healthz", get(health))
+        .route("/threads", get(list))
+        .route("/threads/{id}", get(show).delete(clean_up))
+        .route("/threads/{id}/limit", post(set_limit))
+        .route("/events", get(watch))
+        .route("/metrics", get(metrics))
+        .fallback(async || Error::NoRoute)
+        .method_not_allowed_fallback(async || Error::Method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check))
+        .layer(middleware::map_response(async |mut response: Response| {
+            let headers = response.headers_mut();
+            for (name, value) in [
+                (CACHE_CONTROL, "no-store"),
+                (CONTENT_SECURITY_POLICY, POLICY),
+                (REFERRER_POLICY, "no-referrer"),
+                (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+                (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            response
+        }))
+        .with_state(shared)
+}
+
+struct Shared {
+    threads: Arc<Threads>,
+    events: Events,
+    token: Option<Token>,
+    metrics: Option<PrometheusHandle>,
+    watchers: Arc<Semaphore>,
+}
+
+type Admins = State<Arc<Shared>>;
+
+fn file(content_type: &'static str, content: &'static str) -> impl IntoResponse {
+    ([(CONTENT_TYPE, content_type)], content)
+}
+
+async fn health(State(shared): Admins) -> Result<&'static str, Error> {
+    let answers = with_threads(&shared, |threads| Ok(threads.registry.answers()?));
+    timeout(HEALTHY_WITHIN, answers).await.map_err(|_| Error::Slow)??;
+    Ok("ok\n")
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    after: Option<String>,
+    limit: Option<u32>,
+    top: Option<usize>,
+}
+
+async fn list(
+    State(shared): Admins,
+    which: Result<Query<Which>, QueryRejection>,
+) -> Result<Json<Value>, Error> {
+    let Query(Which { after, limit, top }) = which?;
+    if top.is_some() && (after.is_some() || limit.is_some()) {
+        return Err(Error::Invalid("top goes without after and limit".into()));
+    }
+    after.as_deref().map(check_id).transpose().map_err(CallError::Invalid)?;
+    let limit = limit.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    with_threads(&shared, move |threads| {
+        let (threads, next) = if let Some(top) = top {
+            (threads.largest(&*threads.census()?, top.min(MAX_LARGEST))?, None)
+        } else {
+            let page = threads.page(after.as_deref(), limit)?;
+            let next = page.last().map(|thread| Arc::clone(&thread.thread_id));
+            (page, next)
+        };
+        Ok(Json(json!({ "threads": threads, "next": next })))
+    })
+    .await
+}
+
+#[derive(Serialize)]
+struct Detail {
+    #[serde(flatten)]
+    thread: Thread,
+    child_count: usize,
+    children: Vec<Arc<str>>,
+}
+
+async fn show(
+    State(shared): Admins,
+    thread_id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Detail>, Error> {
+    let Path(thread_id) = thread_id?;
+    with_threads(&shared, move |threads| {
+        let census = threads.census()?;
+        let thread = threads.find(&thread_id, &census)?.ok_or(Error::UnknownThread)?;
+        let all = census.children(&thread_id);
+        let children = all.iter().take(MAX_PAGE as usize).cloned().collect();
+        Ok(Json(Detail { thread, child_count: all.len(), children }))
+    })
+    .await
+}
+
+async fn clean_up(
+    State(shared): Admins,
+    thread_id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Error> {
+    let Path(thread_id) = thread_id?;
+    let changed = Arc::from(&*thread_id);
+    let last = with_threads(&shared, move |threads| {
+        threads.registry.cleanup_thread(&thread_id)?.ok_or(Error::UnknownThread)
+    });
+    let last = last.await?;
+    shared.events.announce(|| Event::Changed { thread_id: changed });
+    Ok(Json(last).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Limit {
+    max_tokens: u64,
+}
+
+async fn set_limit(
+    State(shared): Admins,
+    thread_id: Result<Path<String>, PathRejection>,
+    limit: Result<Json<Limit>, JsonRejection>,
+) -> Result<Response, Error> {
+    let (Path(thread_id), Json(Limit { max_tokens })) = (thread_id?, limit?);
+    let changed = Arc::from(&*thread_id);
+    let usage =
+        with_threads(&shared, move |threads| Ok(threads.registry.set_limit(&thread_id, max_tokens)?)).await?;
+    shared.events.announce(|| Event::Changed { thread_id: changed });
+    Ok(Json(usage).into_response())
+}
+
+async fn watch(State(shared): Admins) -> Result<Response, Error> {
+    let place = Arc::clone(&shared.watchers).try_acquire_owned().map_err(|_| Error::TooManyWatchers)?;
+    with_threads(&shared, |threads| Ok(threads.registry.answers()?)).await?;
+    let stream = live::stream(Arc::clone(&shared.threads), shared.events.clone(), place);
+    Ok(([(CONTENT_TYPE, "text/event-stream")], stream).into_response())
+}
+
+async fn metrics(State(shared): Admins) -> Result<Response, Error> {
+    let metrics = shared.metrics.clone().ok_or(Error::NoMetrics)?;
+    let text = spawn_blocking(move || metrics.render()).await.map_err(|_| Error::Failed)?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// Work with the threads where it may block.
+async fn with_threads<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce(&Threads) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let threads = Arc::clone(&shared.threads);
+    spawn_blocking(move || work(&threads)).await.map_err(|_| Error::Failed)?
+}
+
+/// Why a request was not answered.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("there is nothing here")]
+    NoRoute,
+    #[error("this cannot be asked in this way; see which methods there are")]
+    Method,
+    #[error("there is no thread of that id")]
+    UnknownThread,
+    #[error("the metrics are off")]
+    NoMetrics,
+    #[error("{0}")]
+    Invalid(String),
+    #[error("the request was not understood: {message}")]
+    Rejected { status: StatusCode, message: String },
+    #[error("send the admin token as `Authorization: Bearer TOKEN`")]
+    Unauthorized,
+    #[error(
+        "without a token only localhost and loopback addresses are answered to; set a token to use other names"
+    )]
+    ForeignHost,
+    #[error("requests of other pages are refused")]
+    CrossOrigin,
+    #[error("there are {MAX_WATCHERS} watchers already")]
+    TooManyWatchers,
+    #[error("the registry did not answer within {HEALTHY_WITHIN:?}")]
+    Slow,
+    #[error("the request failed; the log says why")]
+    Failed,
+    #[error(transparent)]
+    Call(#[from] CallError),
+}
+
+impl Error {
+    /// The status, and the error's name.
+    fn kind(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoRoute | Self::UnknownThread | Self::NoMetrics => (StatusCode::NOT_FOUND, "not_found"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::Invalid(_) | Self::Call(CallError::Invalid(InvalidInput::ThreadId { .. })) => {
+                (StatusCode::BAD_REQUEST, "invalid_request_error")
+            }
+            Self::Rejected { status, .. } => (*status, "invalid_request_error"),
+            Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::ForeignHost | Self::CrossOrigin => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Call(CallError::TooManyThreads { .. }) => (StatusCode::CONFLICT, "too_many_threads"),
+            Self::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+            Self::TooManyWatchers => (StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers"),
+            Self::Slow | Self::Call(_) => (StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable"),
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let (status, name) = self.kind();
+        let body = Json(json!({ "error": { "type": name, "message": self.to_string() } }));
+        if status == StatusCode::UNAUTHORIZED {
+            return (status, [(WWW_AUTHENTICATE, "Bearer")], body).into_response();
+        }
+        (status, body).into_response()
+    }
+}
+
+macro_rules! rejected {
+    ($($rejection:ty),*) => {$(
+        impl From<$rejection> for Error {
+            fn from(rejection: $rejection) -> Self {
+                Self::Rejected { status: rejection.status(), message: rejection.body_text() }
+            }
+        }
+    )*};
+}
+
+rejected!(JsonRejection, PathRejection, QueryRejection);

@@ -1,0 +1,256 @@
+//! the LLM router: its component in a sandbox per request, on a registry that lasts.
+//!
+//! ```
+//! use thread_budget_serve::{Config, Router};
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let config = Config::from_toml(
+//!     r#"
+//!     listen = "127.0.0.1:0"
+//!     admin = { listen = "127.0.0.1:0" }
+//!     upstreams = [{ url = "https://api.openai.com" }]
+//!     "#,
+//! )?;
+//! let registry = config.registry().build()?;
+//! let running = Router::new(config, registry).start().await?;
+//! println!("agents: OPENAI_BASE_URL=http://{}/v1", running.address());
+//! running.shutdown().await;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![warn(clippy::expect_used, clippy::unwrap_used)]
+
+pub mod admin;
+mod config;
+mod contract;
+mod events;
+mod link;
+mod listener;
+mod logs;
+mod memory;
+mod reply;
+mod sandbox;
+mod undelivered;
+mod upstream;
+
+pub use admin::{Admin, AdminError};
+pub use config::{AdminConfig, Config, ConfigError, Limits, RouterConfig, Tls, UnmeteredPaths, Upstream};
+pub use events::{Event, Events};
+
+use link::Budgets;
+use listener::Server;
+use metrics_exporter_prometheus::PrometheusHandle;
+use sandbox::Sandbox;
+use std::borrow::Cow;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use thread_budget_host::{Cache, Registry};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use undelivered::Undelivered;
+
+/// The router component: a WebAssembly component of the world `thread-budget:router/http`.
+pub const ROUTER_COMPONENT: &[u8] = include_bytes!("../component/thread_budget_router_http.wasm");
+
+/// How long instances may take to end when they are told to, and what they held to be charged.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A router to be started.
+#[must_use = "nothing is started before `start`"]
+pub struct Router {
+    config: Config,
+    registry: Registry,
+    component: Cow<'static, [u8]>,
+    cache: Cache,
+    metrics: Option<PrometheusHandle>,
+}
+
+/// Why a router could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum RouterError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// wasmtime cannot run here, or not with such limits.
+    #[error("wasmtime cannot run here with these limits: {0:#}")]
+    Engine(#[source] wasmtime::Error),
+    /// The thread that keeps the time of instances could not be started.
+    #[error("cannot start the thread that keeps the time: {0}")]
+    Clock(#[source] io::Error),
+    /// The router is not a component that wasmtime can compile.
+    #[error("not a usable WebAssembly component: {0:#}")]
+    Compile(#[source] wasmtime::Error),
+    /// It imports what it may not have, or lacks an export.
+    #[error("not a component of the world thread-budget:router/http@0.1.0: {0:#}")]
+    Contract(#[source] wasmtime::Error),
+    /// The router's configuration has no JSON.
+    #[error("the router's configuration has no JSON: {0}")]
+    Variable(#[source] serde_json::Error),
+    /// A certificate or key cannot be used.
+    #[error("cannot use {}: {reason}", path.display())]
+    Certificate {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// TLS cannot be set up with what was given.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[source] tokio_rustls::rustls::Error),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Router {
+    /// One of that configuration, on that registry; see [`Config::registry`].
+    pub fn new(config: Config, registry: Registry) -> Self {
+        Self {
+            config,
+            registry,
+            component: Cow::Borrowed(ROUTER_COMPONENT),
+            cache: Cache::default(),
+            metrics: None,
+        }
+    }
+
+    /// Use this component instead of the one that is built in ([`ROUTER_COMPONENT`]).
+    pub fn component_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.component = Cow::Owned(bytes.into());
+        self
+    }
+
+    /// Where the compiled component is kept. [`Cache::User`] unless set.
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = cache;
+        self
+    }
+
+    /// Show operators what this process has told its `metrics` recorder.
+    pub fn metrics(mut self, recorder: PrometheusHandle) -> Self {
+        self.metrics = Some(recorder);
+        self
+    }
+
+    /// Listen, in the tokio runtime that this is called in.
+    ///
+    /// # Errors
+    /// [`RouterError`].
+    pub async fn start(self) -> Result<Running, RouterError> {
+        let Self { config, registry, component, cache, metrics } = self;
+        config.check()?;
+        let budgets = Budgets {
+            registry: registry.clone(),
+            events: Events::default(),
+            undelivered: Undelivered::default(),
+        };
+        let events = budgets.events.clone();
+        let (stop, stopped) = watch::channel(false);
+        let (end, ending) = watch::channel(false);
+        let most = config.limits.max_concurrent_requests;
+        let requests = Arc::new(Semaphore::new(most as usize));
+        let sandbox = Sandbox::new(&component, &cache, &config, budgets, ending)?;
+        let server = Server::new(&config, sandbox, requests.clone())?;
+
+        let listener = listen(config.listen).await?;
+        let admin_listener = listen(config.admin.listen).await?;
+        let address = listener.local_addr().unwrap_or(config.listen);
+        let admin_address = admin_listener.local_addr().unwrap_or(config.admin.listen);
+        let admin = Admin { registry, events: events.clone(), token: config.admin.token, metrics };
+        Ok(Running {
+            address,
+            admin_address,
+            events,
+            stop,
+            end,
+            requests,
+            most,
+            timeout: Duration::from_millis(config.shutdown_timeout_ms),
+            agents: tokio::spawn(server.serve(listener, config.limits.max_connections, stopped)),
+            operators: tokio::spawn(async move {
+                if let Err(error) = admin.serve(admin_listener).await {
+                    tracing::error!(%error, "the operators' side has ended");
+                }
+            }),
+        })
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, RouterError> {
+    TcpListener::bind(address).await.map_err(|source| RouterError::Listen { address, source })
+}
+
+/// A router that serves, until it is shut down or dropped.
+pub struct Running {
+    address: SocketAddr,
+    admin_address: SocketAddr,
+    events: Events,
+    stop: watch::Sender<bool>,
+    end: watch::Sender<bool>,
+    requests: Arc<Semaphore>,
+    most: u32,
+    timeout: Duration,
+    agents: JoinHandle<()>,
+    operators: JoinHandle<()>,
+}
+
+impl Running {
+    /// Where agents reach it.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where operators reach it.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// What happens to the threads.
+    #[must_use]
+    pub fn events(&self) -> &Events {
+        &self.events
+    }
+
+    /// Take no more requests, let those that run end within the configured time, and end the others: what
+    /// they hold is charged. Then everything that was acknowledged is in the database, if there is one.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        let done = async {
+            // Whoever still runs, an instance whose client has left too, holds a permit.
+            let _ = (&mut self.agents).await;
+            let _ = self.requests.acquire_many(self.most).await;
+        };
+        if tokio::time::timeout(self.timeout, done).await.is_err() {
+            tracing::warn!("requests that still run are ended");
+            self.end.send_replace(true);
+            let all = self.requests.acquire_many(self.most);
+            if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
+                tracing::error!("some requests did not end");
+            }
+        }
+        self.operators.abort();
+        let _ = (&mut self.operators).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        self.end.send_replace(true);
+        self.agents.abort();
+        self.operators.abort();
+    }
+}
