@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use thread_budget_router_core::{
     Acknowledgement, Action, Answer, BudgetExhausted, BudgetWarning, Config, Consumed, Event, Exchange,
-    Failure, FailureKind, Held, Hold, Next, RegistryError, Request, RequestBody, ResponseBody, Send,
-    Severity, Usage,
+    Failure, FailureKind, Held, Hold, Next, ProviderRequest, RegistryError, Request, RequestBody,
+    ResponseBody, Severity, Usage,
 };
 
 /// A registry as its contract says, without regard for speed.
@@ -412,7 +412,12 @@ impl World {
         }
     }
 
-    fn send(&mut self, call: &mut Call, send: &Send, does: &mut dyn FnMut(&Value) -> Does) -> Event {
+    fn send(
+        &mut self,
+        call: &mut Call,
+        send: &ProviderRequest,
+        does: &mut dyn FnMut(&Value) -> Does,
+    ) -> Event {
         let body: Value = send
             .body
             .as_deref()
