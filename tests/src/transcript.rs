@@ -170,7 +170,7 @@ fn only_field(value: &Value) -> Option<(&str, &Value)> {
 fn event(event: &Value) -> Value {
     let defaults = match only_field(event) {
         Some(("request", _)) => json!({
-            "id": "x", "chance": 0, "method": "POST", "target": "/v1/chat/completions", "headers": [], "body": ""
+            "id": "x", "chance": 0, "date": "2026-11-25", "method": "POST", "target": "/v1/chat/completions", "headers": [], "body": ""
         }),
         Some(("answer", _)) => {
             json!({"status": 200, "headers": ["content-type: application/json"], "body": ""})

@@ -98,7 +98,7 @@ translate_cases!(policy::Event => core::Event {
     Request(request), Held(held), NotHeld(error), Settled(consumed), NotSettled(error), Unavailable(why),
     Answer(answer), Piece(piece), Ended, Failed(failure), Woke, Left, Stopping,
 });
-translate!(policy::Request => core::Request { id, chance, method, target, headers, body });
+translate!(policy::Request => core::Request { id, chance, date, method, target, headers, body });
 translate_cases!(policy::RequestBody => core::RequestBody { Whole(body), TooLong, TooSlow, Broken });
 translate!(policy::Answer => core::Answer { status, headers, body });
 translate!(policy::Failure => core::Failure { kind, received_bytes, reason });
@@ -159,7 +159,8 @@ impl From<core::Turn> for policy::Turn {
 }
 
 translate_cases!(core::Action => policy::Action {
-    Respond(response), Bytes(bytes), Release(name), Acknowledge(acknowledged), Log(entry),
+    Respond(response), Bytes(bytes), Release(name), Acknowledge(acknowledged), Unidentified(client),
+    Log(entry),
 });
 translate_cases!(core::Next => policy::Next {
     Hold(hold), Settle(settle), Send(send), Read(within), Wait(pause), Resume, Done,

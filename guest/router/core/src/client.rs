@@ -10,6 +10,7 @@ use crate::upstream::{Base, is_credential};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec::Vec;
+use sha2::{Digest, Sha256};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Client {
     pub(crate) id: String,
     /// Any number: what pauses vary by.
     pub(crate) chance: u64,
+    /// Today's date, such as `2026-11-25`.
+    pub(crate) date: String,
     /// Path and query.
     pub(crate) target: String,
     pub(crate) headers: Headers,
@@ -43,6 +46,20 @@ impl Client {
         let query = self.target.split_once('?').map_or("", |(_, query)| query).to_ascii_lowercase();
         self.headers.names().any(is_credential)
             || query.split('&').any(|pair| is_credential(pair.split('=').next().unwrap_or_default()))
+    }
+
+    /// What stands for the key that the request says who the client is with; none without one.
+    pub(crate) fn key_hash(&self) -> Option<u64> {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        let in_header = self.headers.iter().find(|(name, _)| is_credential(name) && *name != "cookie");
+        let in_query = || {
+            let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            pairs.into_iter().find(|(name, _)| is_credential(&name.to_ascii_lowercase()))
+        };
+        let key =
+            in_header.map(|(_, value)| value).or_else(|| in_query().map(|(_, value)| value.as_bytes()))?;
+        let key = key.strip_prefix(b"Bearer ").unwrap_or(key);
+        Some(Sha256::digest(key).iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte)))
     }
 
     /// The request as the current provider gets it, with this body or the client's own.

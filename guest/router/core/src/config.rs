@@ -17,6 +17,12 @@ pub struct Config {
     /// Whether `x-parent-thread-id` and `x-thread-max-tokens` may open a thread below another, or with a
     /// limit of its own. Off by default: whoever can set a limit has none.
     pub allow_thread_options: bool,
+    /// How further kinds of clients name their sessions, asked before those that the router knows.
+    pub clients: Vec<ClientNames>,
+    /// What becomes of a request that names no thread.
+    pub unidentified: Unidentified,
+    /// The budgets that threads share, the outermost first.
+    pub scopes: Vec<Scope>,
     /// What becomes of paths below `/v1` that no budget applies to.
     pub unmetered_paths: UnmeteredPaths,
     /// How much output is held at first for an answer that is a stream or whose length nobody has said, and
@@ -74,6 +80,71 @@ pub struct Upstream {
     /// The header that the key of `key_env` goes in; by default `x-api-key` for Anthropic's API and
     /// `authorization` for others.
     pub key_header: Option<String>,
+}
+
+/// How a kind of client names the session, the agent and the parent of a request. Each is a list of headers'
+/// names or, behind `body.`, paths of fields in the body, such as `body.metadata.session`; the first that is there
+/// counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientNames {
+    /// Where it names the session, whose thread has that name. At least one.
+    pub session: Vec<String>,
+    /// Where it names an agent of the session, whose thread is `session/agent`, below the session's.
+    pub agent: Vec<String>,
+    /// Where it names the agent's parent or, of a client that gives every agent a session, the parent's session.
+    pub parent: Vec<String>,
+}
+
+/// What becomes of a request that names no thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unidentified {
+    /// No budget applies, and the operator is told.
+    #[default]
+    Pass,
+    /// It is refused.
+    Refuse,
+    /// It counts in a thread of its key.
+    PerKey,
+}
+
+/// A budget that threads share: an ancestor of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// What its threads have in common.
+    pub by: ScopeBy,
+    /// The header of [`ScopeBy::Header`], such as `x-team`.
+    #[serde(default)]
+    pub header: Option<String>,
+    /// How often it begins anew, by UTC; never when it is left out. No less often than the scope around it.
+    #[serde(default)]
+    pub every: Option<Every>,
+    /// Its limit, in tokens.
+    pub limit: u64,
+}
+
+/// What the threads of a scope have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScopeBy {
+    /// Nothing: it is around all.
+    All,
+    /// The key of their requests. The scope's name has a hash of it.
+    Key,
+    /// What a header of their requests says; those without it have `none` in common.
+    Header,
+}
+
+/// How often a scope begins anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Every {
+    /// With each month.
+    Month,
+    /// With each day.
+    Day,
 }
 
 /// What becomes of paths below `/v1` that no budget applies to.
@@ -135,12 +206,24 @@ impl Severity {
     }
 }
 
+impl ClientNames {
+    /// Headers are found in lower case.
+    fn in_lower_case(&mut self) {
+        let Self { session, agent, parent } = self;
+        let places = session.iter_mut().chain(agent).chain(parent);
+        places.filter(|place| !place.starts_with("body.")).for_each(|name| name.make_ascii_lowercase());
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
             upstreams: Vec::new(),
             thread_header: "x-thread-id".into(),
             allow_thread_options: false,
+            clients: Vec::new(),
+            unidentified: Unidentified::default(),
+            scopes: Vec::new(),
             unmetered_paths: UnmeteredPaths::default(),
             completion_slice: 4_096,
             cut_streams: true,
@@ -192,6 +275,12 @@ pub enum ConfigError {
         /// What was given.
         name: String,
     },
+    /// A kind of client has no place for the name of its session.
+    #[error("clients: each names its session in a header or a field: say which with `session`")]
+    Client,
+    /// A scope is not what it should be.
+    #[error("scopes: {0}")]
+    Scope(&'static str),
     /// A number is out of its range.
     #[error("{setting} is {least} to {most}")]
     Range {
@@ -213,6 +302,12 @@ impl Config {
         let mut config: Self = serde_json::from_str(json)?;
         config.check()?;
         config.thread_header.make_ascii_lowercase();
+        config.clients.iter_mut().for_each(ClientNames::in_lower_case);
+        config
+            .scopes
+            .iter_mut()
+            .filter_map(|scope| scope.header.as_mut())
+            .for_each(|name| name.make_ascii_lowercase());
         Ok(config)
     }
 
@@ -262,6 +357,8 @@ impl Config {
         if TAKEN.iter().any(|taken| self.thread_header.eq_ignore_ascii_case(taken)) {
             return Err(ConfigError::Header { setting: "thread_header", name: self.thread_header.clone() });
         }
+        check_clients(&self.clients)?;
+        check_scopes(&self.scopes)?;
         check_range("refusal_status", u64::from(self.refusal_status), 400, 499)?;
         check_range("completion_slice", self.completion_slice, 1, u64::from(u32::MAX))
     }
@@ -285,6 +382,37 @@ fn check_header(setting: &'static str, name: &str) -> Result<(), ConfigError> {
         return Err(ConfigError::Header { setting, name: name.to_owned() });
     }
     Ok(())
+}
+
+fn check_clients(clients: &[ClientNames]) -> Result<(), ConfigError> {
+    for ClientNames { session, agent, parent } in clients {
+        if session.is_empty() {
+            return Err(ConfigError::Client);
+        }
+        for place in session.iter().chain(agent).chain(parent) {
+            if !place.starts_with("body.") {
+                check_header("clients", place)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn check_scopes(scopes: &[Scope]) -> Result<(), ConfigError> {
+    for scope in scopes {
+        match (scope.by, &scope.header) {
+            (ScopeBy::Header, Some(name)) => check_header("scopes.header", name)?,
+            (ScopeBy::Header, None) => return Err(ConfigError::Scope("by = \"header\" needs `header`")),
+            (_, Some(_)) => return Err(ConfigError::Scope("`header` goes with by = \"header\"")),
+            (_, None) => {}
+        }
+    }
+    // A window within another one cannot be the longer one.
+    if scopes.is_sorted_by_key(|scope| scope.every) {
+        Ok(())
+    } else {
+        Err(ConfigError::Scope("an outer one begins anew no more often than one within it: none, month, day"))
+    }
 }
 
 fn check_range(setting: &'static str, value: u64, least: u64, most: u64) -> Result<(), ConfigError> {

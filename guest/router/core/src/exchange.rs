@@ -99,16 +99,16 @@ impl Context<'_> {
 
 /// Look at a request, and begin the exchange that it is.
 fn begin(context: &mut Context<'_>, stage: &mut Stage, request: Request) -> Next {
-    let Request { id, chance, method, target, headers, body } = request;
+    let Request { id, chance, date, method, target, headers, body } = request;
     let deadline = context.now.saturating_add(context.config.request_timeout_ms);
-    let client = Client { id, chance, target, headers: Headers::new(headers), deadline };
+    let client = Client { id, chance, date, target, headers: Headers::new(headers), deadline };
     let api = api::of(client.path()).unwrap_or_else(|| api::of_client(client.is_anthropic()));
     match open(context.config, client, &method, body) {
         Ok(opened) => *stage = opened,
         Err(refusal) => return context.refuse(api, refusal),
     }
     match stage {
-        Stage::Pass(pass) => pass.send(context),
+        Stage::Pass(pass) => pass.begin(context),
         Stage::Metered(metered) => metered.hold(context),
         Stage::New | Stage::Over => Next::Done,
     }
@@ -131,8 +131,8 @@ fn open(config: &Config, client: Client, method: &str, body: RequestBody) -> Res
     let body = Body::read(body).map_err(bad_request)?;
     let fields = body.fields();
     let attempts = attempts(config, &client, Some(&fields.model().map_err(bad_request)?))?;
-    let Some(thread) = identity::thread(config, &client.headers, &fields)? else {
-        return Ok(Stage::Pass(Pass::new(client, attempts)));
+    let Some(thread) = identity::thread(config, &client, &body)? else {
+        return Ok(Stage::Pass(Pass::new(client, attempts).unidentified()));
     };
     let ask = Ask::of(api, &body).map_err(bad_request)?;
     let extras = Extras::of(api, &fields).map_err(bad_request)?;

@@ -14,6 +14,7 @@ mod api;
 mod attempts;
 mod body;
 mod client;
+mod clients;
 mod config;
 mod door;
 mod estimate;
@@ -28,6 +29,7 @@ mod pass;
 mod refusal;
 mod registry;
 mod retry;
+mod scopes;
 mod splice;
 mod sse;
 mod standing;
@@ -37,7 +39,10 @@ mod text;
 mod turn;
 mod upstream;
 
-pub use config::{Config, ConfigError, LostCalls, Severity, Threshold, UnmeteredPaths, Upstream};
+pub use config::{
+    ClientNames, Config, ConfigError, Every, LostCalls, Scope, ScopeBy, Severity, Threshold, Unidentified,
+    UnmeteredPaths, Upstream,
+};
 pub use exchange::Exchange;
 pub use refusal::{ErrorKind, error_body};
 pub use registry::{

@@ -25,15 +25,30 @@ pub(crate) struct Pass {
     client: Client,
     attempts: Attempts,
     state: State,
+    /// Whether it is only for want of a thread that no budget applies.
+    is_unidentified: bool,
 }
 
 impl Pass {
     pub(crate) fn new(client: Client, attempts: Attempts) -> Self {
-        Self { client, attempts, state: State::Sending }
+        Self { client, attempts, state: State::Sending, is_unidentified: false }
+    }
+
+    /// One that would cost a budget, if it named a thread.
+    pub(crate) fn unidentified(self) -> Self {
+        Self { is_unidentified: true, ..self }
+    }
+
+    pub(crate) fn begin(&mut self, context: &mut Context<'_>) -> Next {
+        if self.is_unidentified {
+            let client = self.client.headers.first("user-agent").unwrap_or_default();
+            context.actions.push(Action::Unidentified(client.into()));
+        }
+        self.send(context)
     }
 
     /// Send the request to the provider whose turn it is.
-    pub(crate) fn send(&mut self, context: &mut Context<'_>) -> Next {
+    fn send(&mut self, context: &mut Context<'_>) -> Next {
         self.state = State::Sending;
         let what = What { body: None, is_whole: false, is_metered: false };
         match self.client.send(context.config, &self.attempts, context.now, what) {

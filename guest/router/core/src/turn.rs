@@ -54,6 +54,7 @@ impl Event {
 pub struct Request {
     pub id: String,
     pub chance: u64,
+    pub date: String,
     pub method: String,
     pub target: String,
     #[serde(with = "text")]
@@ -119,6 +120,7 @@ pub enum Action {
     Bytes(Vec<u8>),
     Release(HoldName),
     Acknowledge(Acknowledged),
+    Unidentified(String),
     Log(LogEntry),
 }
 

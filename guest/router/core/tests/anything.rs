@@ -103,6 +103,7 @@ fn request(luck: &mut fastrand::Rng) -> Event {
     Event::Request(Request {
         id: "x".into(),
         chance: luck.u64(..),
+        date: "2026-11-25".into(),
         method: (*luck.choice(&["POST", "POST", "POST", "GET", "post"]).unwrap()).into(),
         target: (*luck.choice(&TARGETS).unwrap()).into(),
         headers: headers(luck),

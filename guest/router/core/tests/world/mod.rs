@@ -333,6 +333,7 @@ impl World {
         let request = Request {
             id: format!("e{}", self.exchanges),
             chance: self.exchanges,
+            date: "2026-11-25".into(),
             method: "POST".into(),
             target: api.target().into(),
             headers: format!("x-thread-id: {thread}\n{parent}").into(),
@@ -400,7 +401,7 @@ impl World {
                     assert!(self.registry.holds.remove(&name).is_some(), "{name:?} is not held");
                 }
                 Action::Acknowledge(it) => self.registry.acknowledge(&it.thread_id, &it.warnings),
-                Action::Log(_) => {}
+                Action::Unidentified(_) | Action::Log(_) => {}
             }
         }
         if let Next::Wait(pause) = turn.next {
