@@ -36,6 +36,7 @@ mod tally;
 mod text;
 mod turn;
 mod upstream;
+pub mod usage;
 
 pub use config::{Config, ConfigError, LostCalls, Severity, Threshold, UnmeteredPaths, Upstream};
 pub use exchange::Exchange;

@@ -15,6 +15,7 @@ use crate::note::Note;
 use crate::refusal::{ErrorKind, Refusal, is_transient};
 use crate::registry::{Acknowledgement, Held, RegistryError};
 use crate::retry;
+use crate::sse;
 use crate::standing::{Standing, other_limits};
 use crate::stream::{Bounds, Stop, Stream};
 use crate::tally::{Tally, Used};
@@ -282,6 +283,17 @@ impl Metered {
         Next::Settle(settle)
     }
 
+    /// Count what was used; where that is nothing, the hold is let go of.
+    fn charge(&mut self, context: &mut Context<'_>, used: Option<Used>, after: After) -> Next {
+        match used {
+            Some(used) => self.settle(used, after),
+            None => {
+                self.release(context);
+                self.settled(context, after)
+            }
+        }
+    }
+
     fn settled(&mut self, context: &mut Context<'_>, after: After) -> Next {
         match after {
             After::Whole(head, body) => {
@@ -425,7 +437,7 @@ impl Metered {
         if head.is_success() {
             self.accepted(context);
             let used = self.used_by(context, &body);
-            return self.settle(used, After::Whole(head, (!is_whole).then_some(body)));
+            return self.charge(context, used, After::Whole(head, (!is_whole).then_some(body)));
         }
         if let Some(what) = self.extras.take_back(self.api, &self.body.fields(), head.status, &body) {
             context.log_failure(&self.attempts, &format!("status {}; again without {what}", head.status));
@@ -472,27 +484,32 @@ impl Metered {
         }));
     }
 
-    /// What an answer in one used. It may be the events of a stream all the same.
-    fn used_by(&mut self, context: &mut Context<'_>, body: &[u8]) -> Used {
+    /// What an answer in one used; none where it is an error and nothing else. It may be the events of a stream
+    /// all the same.
+    fn used_by(&mut self, context: &mut Context<'_>, body: &[u8]) -> Option<Used> {
         let bounds = self.bounds(context);
+        let text = String::from_utf8_lossy(sse::without_mark(body));
         let mut tally = Tally::default();
-        match core::str::from_utf8(body) {
-            Ok(text) if json::fields(text, &mut |_, _| {}).is_ok() => self.api.whole(text, &mut tally),
-            Ok(text) if is_events(text) => {
-                self.stream.push(body);
-                self.stream.count();
-                self.stream.read(&bounds, None, &mut Vec::new());
-                self.stream.finish(&mut Vec::new());
-                tally = self.stream.tally();
+        if is_events(&text) {
+            self.stream.push(body);
+            self.stream.count();
+            self.stream.read(&bounds, None, &mut Vec::new());
+            self.stream.finish(&mut Vec::new());
+            tally = self.stream.tally();
+        } else {
+            self.api.whole(&text, &mut tally);
+            if !tally.is_reported() && json::fields(&text, &mut |_, _| {}).is_err() {
+                // Nobody can read it, and somebody wrote it.
+                tally = Tally::default();
+                tally.writes_bytes(body.len() as u64);
             }
-            // Nobody can read it, and somebody wrote it.
-            _ => tally.writes_bytes(body.len() as u64),
         }
         tally.ends();
-        if !tally.is_reported() {
+        let used = bounds.used(&tally);
+        if used.is_some() && !tally.is_reported() {
             self.log_no_usage(context);
         }
-        tally.used(bounds.prompt, bounds.most)
+        used
     }
 
     fn log_no_usage(&self, context: &mut Context<'_>) {
@@ -531,13 +548,7 @@ impl Metered {
         let stop = self.stream.read(&bounds, allowance.as_ref(), &mut out);
         send_bytes(context, out);
         match (stop, allowance) {
-            (Stop::Ended, _) => {
-                let used = self.stream.used(&bounds);
-                if !self.stream.is_reported() {
-                    self.log_no_usage(context);
-                }
-                self.settle(used, After::Stream)
-            }
+            (Stop::Ended, _) => self.count_stream(context, After::Stream),
             (Stop::Exceeds(used), Some(allowance)) => self.grow(context, used, allowance),
             (Stop::TooLong, _) => {
                 self.cut(context, ErrorKind::Upstream, "an event of the upstream is too long")
@@ -575,10 +586,16 @@ impl Metered {
             send_bytes(context, rest);
             return Next::Done;
         }
-        if !self.stream.is_reported() {
+        self.count_stream(context, After::Last(rest))
+    }
+
+    /// Count a stream that has come to its end.
+    fn count_stream(&mut self, context: &mut Context<'_>, after: After) -> Next {
+        let used = self.stream.used(&self.bounds(context));
+        if used.is_some() && !self.stream.is_reported() {
             self.log_no_usage(context);
         }
-        self.settle(self.stream.used(&self.bounds(context)), After::Last(rest))
+        self.charge(context, used, after)
     }
 
     /// End a stream early. It is counted first: whoever reads that the budget is used up can rely on it.
@@ -587,7 +604,7 @@ impl Metered {
         if self.stream.is_counted() {
             return self.settled(context, after);
         }
-        self.settle(self.stream.used(&self.bounds(context)), after)
+        self.charge(context, self.stream.used(&self.bounds(context)), after)
     }
 
     // -- the ends that others make
@@ -606,7 +623,7 @@ impl Metered {
             }
             State::Sending | State::Gathering(..) => self.abandon(context, After::Nothing),
             State::Streaming if self.stream.is_counted() => Next::Done,
-            State::Streaming => self.settle(self.stream.used(&self.bounds(context)), After::Nothing),
+            State::Streaming => self.charge(context, self.stream.used(&self.bounds(context)), After::Nothing),
             State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
                 context.out_of_turn(&Event::Left)
             }
@@ -630,19 +647,14 @@ impl Metered {
 
     /// Give up a request that was sent, without its answer.
     fn abandon(&mut self, context: &mut Context<'_>, after: After) -> Next {
-        match self.allowance.as_ref().and_then(|allowance| allowance.lost(context.config.lost_calls)) {
-            Some(used) => self.settle(used, after),
-            None => {
-                self.release(context);
-                self.settled(context, after)
-            }
-        }
+        let lost = self.allowance.as_ref().and_then(|allowance| allowance.lost(context.config.lost_calls));
+        self.charge(context, lost, after)
     }
 }
 
 /// Whether it is the text of a stream.
 fn is_events(text: &str) -> bool {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_start();
+    let text = text.trim_start();
     ["data:", "event:", "id:", "retry:", ":"].iter().any(|field| text.starts_with(field))
 }
 

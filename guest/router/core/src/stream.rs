@@ -2,9 +2,9 @@
 
 use crate::allowance::Allowance;
 use crate::api::Api;
-use crate::json;
 use crate::sse::{self, Events};
 use crate::tally::{Tally, Used};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -47,8 +47,9 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    fn used(&self, tally: &Tally) -> Used {
-        tally.used(self.prompt, self.most)
+    /// What an answer has used so far; none where it is an error and nothing else.
+    pub(crate) fn used(&self, tally: &Tally) -> Option<Used> {
+        (!tally.is_free()).then(|| Used::of(tally.used(self.prompt, self.most)))
     }
 }
 
@@ -73,17 +74,16 @@ impl Stream {
     pub(crate) fn read(&mut self, bounds: &Bounds, allowance: Option<&Allowance>, out: &mut Vec<u8>) -> Stop {
         out.append(&mut self.back);
         while let Some(event) = self.events.next() {
-            let data = sse::data(event);
-            let is_usage =
-                core::str::from_utf8(&data).is_ok_and(|data| self.api.event(data, &mut self.tally));
+            let is_usage = read_event(self.api, event, &mut self.tally);
             let shown = if is_usage && self.hides_usage { &[][..] } else { event };
-            let used = bounds.used(&self.tally);
             if self.is_counted {
                 out.extend_from_slice(shown);
             } else if self.tally.has_ended() {
                 self.back.extend_from_slice(shown);
                 return Stop::Ended;
-            } else if allowance.is_some_and(|allowance| !allowance.covers(used)) {
+            } else if let (Some(allowance), Some(used)) = (allowance, bounds.used(&self.tally))
+                && !allowance.covers(used)
+            {
                 self.back.extend_from_slice(shown);
                 return Stop::Exceeds(used);
             } else {
@@ -96,17 +96,14 @@ impl Stream {
     /// The provider has ended it: what is left is an event too, but half a one is not passed on.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.events.rest();
-        let data = sse::data(rest);
-        let Ok(data) = core::str::from_utf8(&data) else { return };
-        let is_usage = self.api.event(data, &mut self.tally);
-        let is_whole = data == "[DONE]" || json::fields(data, &mut |_, _| {}).is_ok();
-        if is_whole && !(is_usage && self.hides_usage) {
+        let is_usage = read_event(self.api, rest, &mut self.tally);
+        if sse::is_whole(rest) && !(is_usage && self.hides_usage) {
             out.extend_from_slice(rest);
         }
     }
 
-    /// What it has used so far.
-    pub(crate) fn used(&self, bounds: &Bounds) -> Used {
+    /// What it has used so far; none where it is an error and nothing else.
+    pub(crate) fn used(&self, bounds: &Bounds) -> Option<Used> {
         bounds.used(&self.tally)
     }
 
@@ -129,4 +126,13 @@ impl Stream {
     pub(crate) fn is_counted(&self) -> bool {
         self.is_counted
     }
+}
+
+/// Count what an event says; true when it carries the usage and nothing else.
+fn read_event(api: &dyn Api, event: &[u8], tally: &mut Tally) -> bool {
+    if sse::is_error(event) {
+        tally.fails();
+    }
+    // A byte that is no text makes one character of an answer unreadable, and not all it says.
+    api.event(&String::from_utf8_lossy(&sse::data(event)), tally)
 }

@@ -60,7 +60,7 @@ fn takes_an_item(item: &str) -> bool {
 
 impl Answers for Responses {
     fn whole(&self, body: &str, tally: &mut Tally) {
-        read(body, &["usage"], &["output"], tally);
+        read(body, &["output"], tally);
     }
 
     fn event(&self, data: &str, tally: &mut Tally) -> bool {
@@ -68,11 +68,12 @@ impl Answers for Responses {
         match &*kind {
             "response.completed" | "response.incomplete" | "response.failed" => {
                 if let Some(response) = json::field(data, "response") {
-                    read(response, &["usage"], &[], tally);
+                    read(response, &[], tally);
                 }
                 tally.ends();
             }
-            kind if kind.ends_with(".delta") => read(data, &[], &["delta"], tally),
+            "error" => tally.fails(),
+            kind if kind.ends_with(".delta") => read(data, &["delta"], tally),
             _ => {}
         }
         false

@@ -1,0 +1,350 @@
+//! What providers say that an answer used: all the names and places they have for it, and what is meant.
+
+use crate::json;
+
+/// The tokens of an answer, by what they cost. Together they are all that it used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tokens {
+    /// Of the prompt, read anew.
+    pub input: u64,
+    /// Of the prompt, read from a cache.
+    pub cached_input: u64,
+    /// Of the prompt, written to a cache.
+    pub cache_write: u64,
+    /// Written by the model for the client.
+    pub output: u64,
+    /// Written by the model for itself.
+    pub reasoning: u64,
+}
+
+impl Tokens {
+    /// All of the prompt.
+    #[must_use]
+    pub fn prompt(self) -> u64 {
+        self.input.saturating_add(self.cached_input).saturating_add(self.cache_write)
+    }
+
+    /// All of the completion.
+    #[must_use]
+    pub fn completion(self) -> u64 {
+        self.output.saturating_add(self.reasoning)
+    }
+
+    /// The same with a prompt of so many tokens, nothing of which is known to have been cached.
+    pub(crate) fn with_prompt(self, input: u64) -> Self {
+        Self { input, cached_input: 0, cache_write: 0, ..self }
+    }
+
+    /// The same with so many tokens that the model wrote, how many of them for itself being unknown.
+    pub(crate) fn with_completion(self, output: u64) -> Self {
+        Self { output, reasoning: 0, ..self }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(other.input),
+            cached_input: self.cached_input.saturating_add(other.cached_input),
+            cache_write: self.cache_write.saturating_add(other.cache_write),
+            output: self.output.saturating_add(other.output),
+            reasoning: self.reasoning.saturating_add(other.reasoning),
+        }
+    }
+}
+
+/// What the provider of one answer has reported so far, in one piece or in the events of a stream.
+///
+/// ```
+/// let mut report = thread_budget_router_core::usage::Report::default();
+/// report.read(r#"{"usage":{"input_tokens":7,"cache_read_input_tokens":20,"output_tokens":3}}"#);
+/// assert_eq!(report.tokens().prompt(), 27);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// From where the API has it.
+    usage: Counts,
+    /// Every billed call of the answer, where it took several.
+    calls: Option<Tokens>,
+    /// From a place of some provider's own, which counts where the usual one says nothing.
+    aside: Counts,
+    /// How much output there was at the start of a stream, at least.
+    at_start: u64,
+}
+
+impl Report {
+    /// Read an answer, or an event of a stream, of any API: a JSON object.
+    pub fn read(&mut self, answer: &str) {
+        // What comes before an error in it can be read all the same.
+        let _ = json::fields(answer, &mut |name, value| self.read_field(name, value));
+    }
+
+    /// Read a field of an answer or of an event; one that cannot hold usage changes nothing.
+    pub fn read_field(&mut self, name: &str, value: &str) {
+        match name {
+            "usage" => self.read_usage(value),
+            // Groq
+            "x_groq" => self.read_aside(value),
+            // Moonshot; what a model wrote is not searched for it without need.
+            "choices" if value.contains("\"usage\"") => {
+                let _ = json::items(value, &mut |choice| self.read_aside(choice));
+            }
+            // llama.cpp
+            "timings" => self.aside.update(Counts::read(value)),
+            _ => {}
+        }
+    }
+
+    /// Read a `usage` object. What it does not say, and zeros, take nothing back of what another one has said.
+    pub fn read_usage(&mut self, usage: &str) {
+        self.usage.update(Counts::read(usage));
+        // Of a list that is there twice the last counts.
+        let Some(calls) = json::field(usage, "iterations") else { return };
+        let mut sum = Tokens::default();
+        let _ = json::items(calls, &mut |call| sum = sum.plus(Counts::read(call).tokens()));
+        if sum != Tokens::default() {
+            self.calls = Some(sum);
+        }
+    }
+
+    /// Read the `usage` object of the event that a stream starts with: what it says of the completion is not
+    /// the last word.
+    pub fn read_start(&mut self, usage: &str) {
+        let counts = Counts::read(usage);
+        self.at_start = counts.tokens().completion();
+        self.usage.update(Counts { completion: None, reasoning: None, total: None, ..counts });
+    }
+
+    fn read_aside(&mut self, object: &str) {
+        if let Some(usage) = json::field(object, "usage") {
+            self.aside.update(Counts::read(usage));
+        }
+    }
+
+    /// All that was reported; 0 for what was not.
+    #[must_use]
+    pub fn tokens(&self) -> Tokens {
+        let tokens = self.last_word();
+        if tokens.completion() == 0 { tokens.with_completion(self.at_start) } else { tokens }
+    }
+
+    /// The same without what was said at the start of the completion.
+    pub(crate) fn last_word(&self) -> Tokens {
+        let [usage, aside] = [self.usage.tokens(), self.aside.tokens()];
+        let calls = self.calls.unwrap_or_default();
+        // The sum of all calls is more than the one that the rest of the report is about.
+        let mut prompt = if calls.prompt() > usage.prompt() { calls } else { usage };
+        let mut completion = if calls.completion() > usage.completion() { calls } else { usage };
+        if prompt.prompt() == 0 {
+            prompt = aside;
+        }
+        if completion.completion() == 0 {
+            completion = aside;
+        }
+        Tokens { output: completion.output, reasoning: completion.reasoning, ..prompt }
+    }
+
+    /// Tokens of which nothing is said but how many there are, prompt and completion together; 0 when there
+    /// are none such.
+    pub(crate) fn undivided(&self) -> u64 {
+        if self.last_word() == Tokens::default() { self.usage.total.unwrap_or(0) } else { 0 }
+    }
+
+    /// Whether both prompt and completion have been reported, be it as 0.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.calls.is_some() || self.usage.is_whole() || self.aside.is_whole()
+    }
+}
+
+/// One report of usage, as it is written.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    /// The prompt, with what was cached of it: OpenAI's chat completions.
+    prompt: Option<u64>,
+    /// The prompt, without what was cached of it unless `is_cached_within`: Anthropic, OpenAI's responses.
+    input: Option<u64>,
+    /// Whether what was read from a cache is told as a part of the prompt.
+    is_cached_within: bool,
+    cache_read: Option<u64>,
+    cache_write: Option<u64>,
+    completion: Option<u64>,
+    reasoning: Option<u64>,
+    /// All of it. Where that is more than the rest, something of it is said nowhere else.
+    total: Option<u64>,
+}
+
+impl Counts {
+    /// Read an object. What is no number of tokens in it is passed over.
+    fn read(usage: &str) -> Self {
+        let mut counts = Self::default();
+        let _ = json::fields(usage, &mut |name, value| counts.read_field(name, value));
+        counts
+    }
+
+    fn read_field(&mut self, name: &str, value: &str) {
+        let place = match name {
+            "prompt_tokens" => &mut self.prompt,
+            "input_tokens" | "prompt_n" => &mut self.input,
+            "prompt_tokens_details" | "input_tokens_details" => return self.read_prompt_details(value),
+            "cached_tokens" | "prompt_cache_hit_tokens" => {
+                self.is_cached_within = true;
+                &mut self.cache_read
+            }
+            "cache_read_input_tokens" | "cache_n" => &mut self.cache_read,
+            "cache_creation_input_tokens" => &mut self.cache_write,
+            "cache_creation" => return self.read_cache_creation(value),
+            "completion_tokens" | "output_tokens" | "predicted_n" => {
+                // Whoever gives both means the same by them.
+                self.completion = self.completion.max(whole_number(value));
+                return;
+            }
+            "completion_tokens_details" | "output_tokens_details" => {
+                if let Some(tokens) = json::field(value, "reasoning_tokens").and_then(whole_number) {
+                    self.reasoning = Some(tokens);
+                }
+                return;
+            }
+            "reasoning_tokens" => &mut self.reasoning,
+            "total_tokens" => &mut self.total,
+            _ => return,
+        };
+        if let Some(tokens) = whole_number(value) {
+            *place = Some(tokens);
+        }
+    }
+
+    fn read_prompt_details(&mut self, details: &str) {
+        let _ = json::fields(details, &mut |name, value| {
+            let place = match name {
+                "cached_tokens" => &mut self.cache_read,
+                "cache_write_tokens" | "cache_creation_tokens" => &mut self.cache_write,
+                _ => return,
+            };
+            if let Some(tokens) = whole_number(value) {
+                *place = Some(tokens);
+                self.is_cached_within = true;
+            }
+        });
+    }
+
+    /// The kinds of what was written to a cache, which are together what `cache_creation_input_tokens` says.
+    fn read_cache_creation(&mut self, kinds: &str) {
+        let mut sum = None;
+        let _ = json::fields(kinds, &mut |_, value| {
+            if let Some(tokens) = whole_number(value) {
+                sum = Some(tokens.saturating_add(sum.unwrap_or(0)));
+            }
+        });
+        self.cache_write = self.cache_write.max(sum);
+    }
+
+    /// Take a later report of the same answer.
+    fn update(&mut self, later: Self) {
+        let over = |place: &mut Option<u64>, value: Option<u64>| {
+            if value.is_some_and(|value| value > 0) || place.is_none() {
+                *place = value.or(*place);
+            }
+        };
+        let is_cached = later.cache_read.max(later.cache_write).is_some_and(|tokens| tokens > 0);
+        if is_cached && later.input.is_some() {
+            self.input = later.input;
+        }
+        over(&mut self.prompt, later.prompt);
+        over(&mut self.input, later.input);
+        over(&mut self.cache_read, later.cache_read);
+        over(&mut self.cache_write, later.cache_write);
+        self.is_cached_within |= later.is_cached_within;
+        if later.completion_tokens() > 0 || self.completion.is_none() {
+            self.completion = later.completion.or(self.completion);
+            self.reasoning = later.reasoning;
+            self.total = later.total;
+        } else if self.total.is_none() {
+            self.total = later.total;
+        }
+    }
+
+    fn is_whole(&self) -> bool {
+        let has_completion = self.completion.is_some() || self.reasoning.is_some();
+        (self.prompt.is_some() || self.input.is_some()) && has_completion
+    }
+
+    /// What was cached, and is said beside the prompt and not within it.
+    fn cached_beside(&self) -> u64 {
+        let cached = self.cache_read.unwrap_or(0).saturating_add(self.cache_write.unwrap_or(0));
+        let prompt = self.prompt.max(self.input).unwrap_or(0);
+        let is_beside = match self.prompt {
+            // What is more than the prompt is no part of it.
+            Some(_) => cached > prompt,
+            None => !self.is_cached_within || cached > prompt,
+        };
+        if is_beside { cached } else { 0 }
+    }
+
+    fn prompt_tokens(&self) -> u64 {
+        let input = self.input.unwrap_or(0);
+        let stated = self.prompt.unwrap_or(0).max(input);
+        stated.saturating_add(self.cached_beside())
+    }
+
+    /// The completion without a total: what was thought is a part of it, or stands beside it where it is more.
+    fn stated_completion(&self) -> u64 {
+        let [completion, reasoning] = [self.completion.unwrap_or(0), self.reasoning.unwrap_or(0)];
+        if completion < reasoning { completion.saturating_add(reasoning) } else { completion }
+    }
+
+    /// What the total has beyond prompt and completion.
+    fn excess(&self) -> u64 {
+        if self.prompt.is_none() && self.input.is_none() && self.completion.is_none() {
+            return 0;
+        }
+        let stated = self.prompt_tokens().saturating_add(self.stated_completion());
+        self.total.unwrap_or(0).saturating_sub(stated)
+    }
+
+    fn completion_tokens(&self) -> u64 {
+        self.tokens().completion()
+    }
+
+    fn tokens(&self) -> Tokens {
+        let [read, written] = [self.cache_read.unwrap_or(0), self.cache_write.unwrap_or(0)];
+        let (mut prompt, mut completion) = (self.prompt_tokens(), self.stated_completion());
+        let mut reasoning = self.reasoning.unwrap_or(0);
+        let excess = self.excess();
+        let is_of_prompt = prompt == 0
+            || self.cached_beside() == 0 && [read, written, read.saturating_add(written)].contains(&excess);
+        if is_of_prompt {
+            prompt = prompt.saturating_add(excess);
+        } else {
+            // It was thought.
+            completion = completion.saturating_add(excess);
+            reasoning = reasoning.max(excess);
+        }
+        let cached_input = read.min(prompt);
+        let cache_write = written.min(prompt - cached_input);
+        let reasoning = reasoning.min(completion);
+        Tokens {
+            input: prompt - cached_input - cache_write,
+            cached_input,
+            cache_write,
+            output: completion - reasoning,
+            reasoning,
+        }
+    }
+}
+
+/// A number of tokens: whole, or written as a float or a string by whoever is not strict about that. None for
+/// what is no such number.
+fn whole_number(value: &str) -> Option<u64> {
+    /// The most that every reader of JSON takes as it is written.
+    const MOST: u64 = 1 << 53;
+    let text = json::text(value);
+    let digits = text.as_deref().unwrap_or(value).trim();
+    let number = match digits.parse() {
+        Ok(number) => number,
+        Err(_) => {
+            let number = digits.parse::<f64>().ok().filter(|number| *number >= 0.0 && number.is_finite())?;
+            // The cast drops a part of a token, which is one.
+            let whole = number as u64;
+            whole.saturating_add(u64::from(number > whole as f64))
+        }
+    };
+    (number <= MOST).then_some(number)
+}
