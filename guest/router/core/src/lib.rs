@@ -19,6 +19,7 @@ mod door;
 mod estimate;
 mod exchange;
 mod extras;
+mod gzip;
 mod headers;
 mod identity;
 mod json;

@@ -5,9 +5,11 @@ use crate::api::Api;
 use crate::attempts::{Attempts, Then};
 use crate::body::Body;
 use crate::client::{Client, What};
+use crate::config::LostCalls;
 use crate::estimate;
 use crate::exchange::Context;
 use crate::extras::Extras;
+use crate::gzip::Decoder;
 use crate::headers::Headers;
 use crate::identity::Thread;
 use crate::json;
@@ -23,6 +25,7 @@ use crate::turn::{
     Acknowledged, Action, Answer, Event, Failure, FailureKind, Hold, HoldName, Level, Next, Response,
     ResponseBody, Settle,
 };
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -90,6 +93,17 @@ impl Head {
         let start = self.headers.first("content-type").and_then(|value| value.get(..kind.len()));
         start.is_some_and(|start| start.eq_ignore_ascii_case(kind))
     }
+
+    /// How its body is coded beside gzip, which can be undone; none where it is not.
+    fn coding(&self) -> Option<&str> {
+        let codings =
+            self.headers.all("content-encoding").filter_map(|value| core::str::from_utf8(value).ok());
+        let mut codings = codings.flat_map(|value| value.split(',')).map(str::trim);
+        let is_known = |coding: &&str| {
+            ["", "gzip", "identity", "x-gzip"].iter().any(|known| coding.eq_ignore_ascii_case(known))
+        };
+        codings.find(|coding| !is_known(coding))
+    }
 }
 
 /// An exchange within a budget.
@@ -111,8 +125,12 @@ pub(crate) struct Metered {
     allowance: Option<Allowance>,
     /// Where the thread stands, as of the latest that the registry said.
     standing: Option<Standing>,
+    /// Whether what it needs to go on as it is meant to does not fit any more, so that it is to be the last.
+    is_tight: bool,
     /// Since when it has waited for room.
     crowded_since: Option<u64>,
+    /// Reads the body of the answer that is a stream.
+    decoder: Decoder,
     stream: Stream,
 }
 
@@ -140,7 +158,9 @@ impl Metered {
             attempt: 1,
             allowance: None,
             standing: None,
+            is_tight: false,
             crowded_since: None,
+            decoder: Decoder::default(),
         }
     }
 
@@ -167,10 +187,7 @@ impl Metered {
                 self.gather_failed(context, &head, body.len() as u64, failure.kind)
             }
 
-            (State::Streaming, Event::Piece(piece)) => {
-                self.stream.push(&piece);
-                self.pass_on(context)
-            }
+            (State::Streaming, Event::Piece(piece)) => self.take_piece(context, &piece),
             (State::Streaming, Event::Ended) => self.ended(context),
             (State::Streaming, Event::Failed(failure)) => {
                 let why = match failure.kind {
@@ -221,7 +238,11 @@ impl Metered {
             request_id: self.request_id(),
             prompt_tokens: self.ask.prompt,
             completion_tokens: self.ask.first(slice),
-            least_completion_tokens: self.ask.least(slice),
+            least_completion_tokens: if self.is_tight {
+                self.ask.least_of_last(slice)
+            } else {
+                self.ask.least(slice)
+            },
         })
     }
 
@@ -237,23 +258,28 @@ impl Metered {
         let own = self.ask.prompt.saturating_add(held.completion_tokens);
         self.allowance = Some(Allowance::new(self.ask.prompt, held.completion_tokens));
         self.standing = Some(Standing::held(held, own));
-        let is_last = self.ask.is_last(held);
-        let note = Note::of(context.config, &self.ask, held, is_last);
+        let is_last = self.is_tight || self.ask.is_last(held);
+        let last = is_last.then(|| Extras::has_tools(self.api, &self.body.fields()));
+        let note = Note::of(context.config, &self.ask, held, self.thread.has_parent(), last);
         let ceiling = self.ask.ceiling(held, context.config.completion_slice);
         self.extras.admit(note.text, is_last, ceiling);
         self.announces = note.announces;
         self.send(context)
     }
 
+    /// It does not fit: for now, or as it is meant to, or at all.
     fn not_held(&mut self, context: &mut Context<'_>, error: RegistryError) -> Next {
-        if let RegistryError::Exhausted(exhausted) = &error
-            && is_transient(exhausted)
-        {
-            let since = *self.crowded_since.get_or_insert(context.now);
-            let until = since.saturating_add(context.config.hold_wait_ms).min(self.client.deadline);
-            if context.now < until {
-                self.state = State::Crowded;
-                return Next::Wait(CROWDED_PAUSE_MS.min(until - context.now));
+        if let RegistryError::Exhausted(exhausted) = &error {
+            if is_transient(exhausted) {
+                let since = *self.crowded_since.get_or_insert(context.now);
+                let until = since.saturating_add(context.config.hold_wait_ms).min(self.client.deadline);
+                if context.now < until {
+                    self.state = State::Crowded;
+                    return Next::Wait(CROWDED_PAUSE_MS.min(until - context.now));
+                }
+            } else if !self.is_tight {
+                self.is_tight = true;
+                return self.hold(context);
             }
         }
         self.refuse(context, Refusal::of_registry(context.config, error))
@@ -387,8 +413,16 @@ impl Metered {
         };
         let why = format!("the upstream's answer {why}");
         context.log_failure(&self.attempts, &why);
-        let used = Used { prompt: self.ask.prompt, completion: estimate::of_bytes(received_bytes) };
+        let used = Used { prompt: self.ask.prompt, completion: estimate::of_output(received_bytes) };
         self.settle(used, After::Refuse(Refusal::new(status, ErrorKind::Upstream, why)))
+    }
+
+    /// Nobody can tell what an answer used: all that was held for it.
+    fn unreadable(&mut self, context: &mut Context<'_>, why: &str) -> Next {
+        let why = format!("the upstream's answer {why}");
+        context.log_failure(&self.attempts, &why);
+        let all = self.allowance.as_ref().and_then(|allowance| allowance.lost(LostCalls::All));
+        self.charge(context, all, After::Refuse(Refusal::new(502, ErrorKind::Upstream, why)))
     }
 
     fn refuse(&mut self, context: &mut Context<'_>, refusal: Refusal) -> Next {
@@ -408,7 +442,12 @@ impl Metered {
         if !head.is_success() || head.is_kind("application/json") {
             return self.gather(context, head, Vec::new());
         }
+        if let Some(coding) = head.coding() {
+            let why = format!("is coded as {coding:?}, which was not asked for");
+            return self.unreadable(context, &why);
+        }
         self.accepted(context);
+        self.decoder = Decoder::default();
         self.respond(context, &head, ResponseBody::Pieces);
         self.read_on(context)
     }
@@ -434,6 +473,18 @@ impl Metered {
 
     /// An answer has come that is no stream: count it, or see what becomes of a request that was refused.
     fn judge(&mut self, context: &mut Context<'_>, head: Head, body: Vec<u8>, is_whole: bool) -> Next {
+        if let Some(coding) = head.coding().filter(|_| head.is_success()) {
+            let why = format!("is coded as {coding:?}, which was not asked for");
+            return self.unreadable(context, &why);
+        }
+        let decoded = match Decoder::read_whole(&body, context.config.max_response_bytes) {
+            Ok(Cow::Owned(decoded)) => Some(decoded),
+            Ok(Cow::Borrowed(_)) => None,
+            Err(why) if head.is_success() => return self.unreadable(context, &format!("{why}")),
+            Err(_) => None,
+        };
+        let is_whole = is_whole && decoded.is_none();
+        let body = decoded.unwrap_or(body);
         if head.is_success() {
             self.accepted(context);
             let used = self.used_by(context, &body);
@@ -475,10 +526,15 @@ impl Metered {
     /// Begin the response with the head of an answer, and with where the thread stands.
     fn respond(&mut self, context: &mut Context<'_>, head: &Head, body: ResponseBody) {
         let standing = self.standing.filter(|_| head.is_success());
+        let mut remove = if standing.is_some() { other_limits(&head.headers) } else { Vec::new() };
+        // What was coded no longer is.
+        if head.headers.all("content-encoding").next().is_some() && head.coding().is_none() {
+            remove.push("content-encoding".into());
+        }
         context.actions.push(Action::Respond(Response {
             status: head.status,
             passed: true,
-            remove: if standing.is_some() { other_limits(&head.headers) } else { Vec::new() },
+            remove,
             set: standing.map(|standing| standing.headers()).unwrap_or_default(),
             body,
         }));
@@ -538,6 +594,16 @@ impl Metered {
     fn read_on(&mut self, context: &Context<'_>) -> Next {
         self.state = State::Streaming;
         Next::Read(self.read_ms(context))
+    }
+
+    fn take_piece(&mut self, context: &mut Context<'_>, piece: &[u8]) -> Next {
+        match self.decoder.read(piece, context.config.max_response_bytes) {
+            Ok(piece) => {
+                self.stream.push(&piece);
+                self.pass_on(context)
+            }
+            Err(_) => self.cut(context, ErrorKind::Upstream, "the upstream's answer cannot be decompressed"),
+        }
     }
 
     /// Pass on what has come of a stream, as far as it is paid for.

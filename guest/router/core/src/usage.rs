@@ -348,3 +348,229 @@ fn whole_number(value: &str) -> Option<u64> {
     };
     (number <= MOST).then_some(number)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    fn report(usages: &[&str]) -> Report {
+        let mut report = Report::default();
+        for usage in usages {
+            report.read_usage(usage);
+        }
+        report
+    }
+
+    /// Prompt and completion.
+    fn said(usages: &[&str]) -> (u64, u64) {
+        let tokens = report(usages).tokens();
+        (tokens.prompt(), tokens.completion())
+    }
+
+    fn of_answer(answer: &str) -> (u64, u64) {
+        let mut report = Report::default();
+        report.read(answer);
+        (report.tokens().prompt(), report.tokens().completion())
+    }
+
+    #[test]
+    fn every_api_has_its_own_names() {
+        for (usage, prompt, completion) in [
+            (r#"{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}"#, 7, 3),
+            (r#"{"prompt_tokens":7,"total_tokens":7}"#, 7, 0),
+            (r#"{"input_tokens":7,"input_tokens_details":{"cached_tokens":5},"output_tokens":3}"#, 7, 3),
+            (r#"{"input_tokens":7,"cache_creation_input_tokens":20,"cache_read_input_tokens":null}"#, 27, 0),
+            (r#"{"input_tokens":7,"cache_creation":{"ephemeral_5m_input_tokens":1,"x":2}}"#, 10, 0),
+            (r#"{"prompt_tokens":7,"input_tokens":7,"completion_tokens":3,"output_tokens":3}"#, 7, 3),
+            (r#"{"prompt_tokens":100,"cached_tokens":90,"completion_tokens":3}"#, 100, 3),
+            (r#"{"prompt_tokens":100,"prompt_cache_hit_tokens":90,"prompt_cache_miss_tokens":10}"#, 100, 0),
+        ] {
+            assert_eq!(said(&[usage]), (prompt, completion), "{usage}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_told_apart_by_what_they_cost() {
+        for (usage, expected) in [
+            (
+                r#"{"prompt_tokens":100,"prompt_tokens_details":{"cached_tokens":90,"cache_write_tokens":4},
+                    "completion_tokens":30,"completion_tokens_details":{"reasoning_tokens":20}}"#,
+                [6, 90, 4, 10, 20],
+            ),
+            (
+                r#"{"input_tokens":6,"cache_read_input_tokens":90,"cache_creation_input_tokens":4,"output_tokens":30}"#,
+                [6, 90, 4, 30, 0],
+            ),
+            (r#"{"prompt_tokens":20,"completion_tokens":198,"total_tokens":623}"#, [20, 0, 0, 198, 405]),
+            (
+                r#"{"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":320}}"#,
+                [0, 0, 0, 2, 320],
+            ),
+        ] {
+            let Tokens { input, cached_input, cache_write, output, reasoning } = report(&[usage]).tokens();
+            assert_eq!([input, cached_input, cache_write, output, reasoning], expected, "{usage}");
+        }
+    }
+
+    #[test]
+    fn what_was_thought_counts_wherever_it_is_told() {
+        const DETAILS: &str = r#""completion_tokens_details":{"reasoning_tokens":60}"#;
+        for (rest, completion) in [
+            (r#""completion_tokens":80,"total_tokens":100"#, 80),
+            (r#""completion_tokens":80,"total_tokens":160"#, 140),
+            (r#""completion_tokens":80"#, 80),
+            (r#""completion_tokens":0"#, 60),
+            (r#""completion_tokens":5"#, 65),
+            (r#""total_tokens":90"#, 70),
+        ] {
+            let usage = std::format!(r#"{{"prompt_tokens":20,{rest},{DETAILS}}}"#);
+            assert_eq!(said(&[&usage]), (20, completion), "{usage}");
+        }
+        assert_eq!(said(&[r#"{"prompt_tokens":20,"completion_tokens":5,"reasoning_tokens":60}"#]), (20, 65));
+    }
+
+    #[test]
+    fn what_a_total_has_beyond_the_rest_is_of_the_prompt_where_a_cache_explains_it() {
+        const COMPLETION: &str = r#""completion_tokens":3,"total_tokens":193"#;
+        for (prompt, expected) in [
+            (r#""prompt_tokens":100,"cache_read_input_tokens":90"#, (190, 3)),
+            (r#""prompt_tokens":10,"cache_read_input_tokens":180"#, (190, 3)),
+            (r#""prompt_tokens":100,"cache_read_input_tokens":20"#, (100, 93)),
+            (r#""prompt_tokens":100"#, (100, 93)),
+            (r#""x":1"#, (190, 3)),
+        ] {
+            assert_eq!(said(&[&std::format!("{{{prompt},{COMPLETION}}}")]), expected, "{prompt}");
+        }
+        assert_eq!(said(&[r#"{"prompt_tokens":7,"completion_tokens":3,"total_tokens":1}"#]), (7, 3));
+        assert_eq!(said(&[r#"{"total_tokens":9}"#]), (0, 0));
+        assert_eq!(report(&[r#"{"total_tokens":9}"#]).undivided(), 9);
+    }
+
+    #[test]
+    fn numbers_are_numbers_however_they_are_written() {
+        for (written, number) in [
+            ("7", Some(7)),
+            ("7.0", Some(7)),
+            ("7.2", Some(8)),
+            ("7e2", Some(700)),
+            ("\"7\"", Some(7)),
+            ("\" 7.0 \"", Some(7)),
+            (r#""\u0037""#, Some(7)),
+            ("0.0", Some(0)),
+            ("9007199254740992", Some(1 << 53)),
+            ("9007199254740993", None),
+            ("1e300", None),
+            ("-1", None),
+            ("null", None),
+            ("true", None),
+            ("\"\"", None),
+            ("\"NaN\"", None),
+            ("\"inf\"", None),
+            ("[7]", None),
+            ("{}", None),
+        ] {
+            assert_eq!(whole_number(written), number, "{written}");
+        }
+        const ODD: &str =
+            r#"{"prompt_tokens":7,"cached_tokens":"x","completion_tokens":3,"total_tokens":-1}"#;
+        assert_eq!(said(&[ODD]), (7, 3));
+    }
+
+    #[test]
+    fn every_billed_call_counts() {
+        const CALLS: &str = r#"{"input_tokens":23,"output_tokens":10,"iterations":[
+            {"type":"compaction","input_tokens":180,"output_tokens":35},
+            {"type":"message","input_tokens":20,"cache_read_input_tokens":3,"output_tokens":10}]}"#;
+        assert_eq!(said(&[CALLS]), (203, 45));
+        assert_eq!(report(&[CALLS]).tokens().cached_input, 3);
+        for none in ["[]", "null", "{}", "[null]", "7"] {
+            let usage = std::format!(r#"{{"input_tokens":23,"output_tokens":10,"iterations":{none}}}"#);
+            assert_eq!(said(&[&usage]), (23, 10), "{none}");
+        }
+    }
+
+    #[test]
+    fn the_last_report_counts_and_zeros_take_nothing_back() {
+        for (usages, expected) in [
+            (&[r#"{"input_tokens":9,"output_tokens":1}"#, r#"{"output_tokens":70}"#][..], (9, 70)),
+            (
+                &[r#"{"input_tokens":9,"output_tokens":70}"#, r#"{"input_tokens":0,"output_tokens":0}"#],
+                (9, 70),
+            ),
+            (
+                &[
+                    r#"{"prompt_tokens":9,"completion_tokens":70}"#,
+                    r#"{"prompt_tokens":8,"completion_tokens":60}"#,
+                ],
+                (8, 60),
+            ),
+            (
+                &[
+                    r#"{"input_tokens":9,"cache_read_input_tokens":90}"#,
+                    r#"{"input_tokens":9,"output_tokens":3}"#,
+                ],
+                (99, 3),
+            ),
+            (
+                &[
+                    r#"{"input_tokens":99}"#,
+                    r#"{"input_tokens":0,"cache_read_input_tokens":99,"output_tokens":3}"#,
+                ],
+                (99, 3),
+            ),
+            (
+                &[
+                    r#"{"prompt_tokens":9,"completion_tokens":7,"total_tokens":26}"#,
+                    r#"{"completion_tokens":30}"#,
+                ],
+                (9, 30),
+            ),
+            (&[r#"{"prompt_tokens":9,"completion_tokens":7}"#, "null", "{", "[]"], (9, 7)),
+            (&[r#"{"prompt_tokens":1,"prompt_tokens":9,"completion_tokens":7}"#], (9, 7)),
+        ] {
+            assert_eq!(said(usages), expected, "{usages:?}");
+        }
+    }
+
+    #[test]
+    fn usage_is_found_where_providers_put_it() {
+        for (answer, expected) in [
+            (r#"{"usage":null,"usage":{"prompt_tokens":9,"completion_tokens":7}}"#, (9, 7)),
+            (
+                r#"{"x_groq":{"id":"r","usage":{"prompt_tokens":9,"completion_tokens":7}},"choices":[]}"#,
+                (9, 7),
+            ),
+            (r#"{"choices":[{"index":0,"usage":{"prompt_tokens":9,"completion_tokens":7}}]}"#, (9, 7)),
+            (r#"{"timings":{"prompt_n":3,"cache_n":6,"predicted_n":7,"predicted_ms":1.5}}"#, (9, 7)),
+            // The usual place counts where it says something.
+            (
+                r#"{"timings":{"prompt_n":3,"predicted_n":7},"usage":{"prompt_tokens":9,"completion_tokens":7}}"#,
+                (9, 7),
+            ),
+            (
+                r#"{"usage":{"prompt_tokens":0,"completion_tokens":0},"x_groq":{"usage":{"prompt_tokens":9,"completion_tokens":7}}}"#,
+                (9, 7),
+            ),
+            (r#"{"choices":[{"message":{"content":"the \"usage\" of it"}}]}"#, (0, 0)),
+            ("{\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":7},\"x\":NaN}", (9, 7)),
+        ] {
+            assert_eq!(of_answer(answer), expected, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_long_answer_takes_time_in_proportion() {
+        let time = |length: usize| {
+            let call = r#"{"input_tokens":1,"output_tokens":"1"},"#;
+            let calls = call.repeat(length / call.len());
+            let deep = "[".repeat(length);
+            let answer = std::format!(r#"{{"usage":{{"iterations":[{calls}{{}}],"x":{deep}"#);
+            let start = Instant::now();
+            of_answer(&answer);
+            start.elapsed()
+        };
+        let (short, long) = (time(1 << 20), time(32 << 20));
+        assert!(long < 100 * short + Duration::from_millis(200), "{short:?} for 1 MiB, {long:?} for 32 MiB");
+    }
+}
