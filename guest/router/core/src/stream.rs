@@ -83,6 +83,7 @@ impl Stream {
                 return Stop::Ended;
             } else if let (Some(allowance), Some(used)) = (allowance, bounds.used(&self.tally))
                 && !allowance.covers(used)
+                && !self.tally.has_stopped()
             {
                 self.back.extend_from_slice(shown);
                 return Stop::Exceeds(used);

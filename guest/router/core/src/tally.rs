@@ -69,6 +69,8 @@ impl Tally {
 
     /// The model wrote about so much, of which only the length is known.
     pub(crate) fn writes_bytes(&mut self, bytes: u64) {
+        // What had been reported by now was of less.
+        self.is_final &= bytes == 0;
         self.written_bytes = self.written_bytes.saturating_add(bytes);
     }
 
@@ -80,6 +82,11 @@ impl Tally {
     /// The model has written everything, so that what has been reported by now is final, if not the end.
     pub(crate) fn stops(&mut self) {
         self.is_final = true;
+    }
+
+    /// Whether nothing more is to be expected than the end.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.is_final
     }
 
     /// Everything has been said: the event that ends a stream has come.
@@ -142,11 +149,12 @@ mod tests {
     use super::*;
 
     fn used(usage: &[&str], written: u64, ended: bool) -> Used {
-        let mut tally = Tally { is_final: ended, ..Tally::default() };
+        let mut tally = Tally::default();
         for usage in usage {
             tally.reports(usage);
         }
         tally.writes_bytes(written);
+        tally.is_final = ended;
         Used::of(tally.used(100, Some(50)))
     }
 
@@ -184,6 +192,7 @@ mod tests {
         tally.ends();
         assert_eq!(Used::of(tally.used(100, None)), is(9, 5));
         tally.writes_bytes(40);
+        tally.ends();
         assert_eq!(Used::of(tally.used(100, None)), is(9, 10));
         tally.reports(r#"{"input_tokens":0,"output_tokens":7}"#);
         assert_eq!(Used::of(tally.used(100, None)), is(9, 7));
