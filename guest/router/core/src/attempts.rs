@@ -29,6 +29,11 @@ impl Attempts {
         Self { upstreams, at: 0, trial: 0 }
     }
 
+    /// Who may still answer: places in the configuration's list.
+    pub(crate) fn left(&self) -> &[usize] {
+        self.upstreams.get(self.at..).unwrap_or_default()
+    }
+
     /// Whose turn it is: a place in the configuration's list.
     pub(crate) fn upstream(&self) -> Option<usize> {
         self.upstreams.get(self.at).copied()

@@ -1,6 +1,7 @@
 //! What an operator can set.
 
 use crate::upstream::Base;
+use crate::weights::Weights;
 use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{borrow::ToOwned, vec};
@@ -74,6 +75,9 @@ pub struct Upstream {
     /// The header that the key of `key_env` goes in; by default `x-api-key` for Anthropic's API and
     /// `authorization` for others.
     pub key_header: Option<String>,
+    /// What its models' tokens count for in a budget; the first that name a model count. 1 where none do. A model
+    /// whose tokens count for nothing has no budget.
+    pub weights: Vec<Weights>,
 }
 
 /// What becomes of paths below `/v1` that no budget applies to.

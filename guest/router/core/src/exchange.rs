@@ -16,6 +16,7 @@ use crate::pass::Pass;
 use crate::refusal::{ErrorKind, Refusal};
 use crate::turn::{Action, Event, Level, LogEntry, Next, Request, RequestBody, Turn};
 use crate::upstream;
+use crate::weights::Dearest;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -130,8 +131,10 @@ fn open(config: &Config, client: Client, method: &str, body: RequestBody) -> Res
     let bad_request = |error: BadRequest| Refusal::invalid(format!("{error}"));
     let body = Body::read(body).map_err(bad_request)?;
     let fields = body.fields();
-    let attempts = attempts(config, &client, Some(&fields.model().map_err(bad_request)?))?;
-    let Some(thread) = identity::thread(config, &client.headers, &fields)? else {
+    let model = fields.model().map_err(bad_request)?;
+    let attempts = attempts(config, &client, Some(&model))?;
+    let is_free = Dearest::of(config, attempts.left(), &model).is_free();
+    let Some(thread) = identity::thread(config, &client.headers, &fields)?.filter(|_| !is_free) else {
         return Ok(Stage::Pass(Pass::new(client, attempts)));
     };
     let ask = Ask::of(api, &body).map_err(bad_request)?;

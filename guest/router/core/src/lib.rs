@@ -38,6 +38,7 @@ mod text;
 mod turn;
 mod upstream;
 pub mod usage;
+pub mod weights;
 
 pub use config::{Config, ConfigError, LostCalls, Severity, Threshold, UnmeteredPaths, Upstream};
 pub use exchange::Exchange;

@@ -25,6 +25,8 @@ use crate::turn::{
     Acknowledged, Action, Answer, Event, Failure, FailureKind, Hold, HoldName, Level, Next, Response,
     ResponseBody, Settle,
 };
+use crate::usage::Tokens;
+use crate::weights::{Dearest, Rates};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
@@ -115,6 +117,10 @@ pub(crate) struct Metered {
     body: Body,
     thread: Thread,
     ask: Ask,
+    /// What is held for its tokens.
+    dearest: Dearest,
+    /// What they count for at the provider that has the request.
+    rates: Rates,
     extras: Extras,
     state: State,
     /// What the note of the request announces.
@@ -151,6 +157,8 @@ impl Metered {
             body,
             thread,
             ask,
+            dearest: Dearest::default(),
+            rates: Rates::default(),
             stream: Stream::new(api, extras.asks_for_usage),
             extras,
             state: State::Done,
@@ -231,19 +239,24 @@ impl Metered {
     /// Ask the registry to hold what the request needs at first.
     pub(crate) fn hold(&mut self, context: &mut Context<'_>) -> Next {
         self.state = State::Holding;
+        self.dearest = Dearest::of(context.config, self.attempts.left(), &self.model());
         let slice = context.config.completion_slice;
+        let least = if self.is_tight { self.ask.least_of_last(slice) } else { self.ask.least(slice) };
+        let [prompt_tokens, completion_tokens] = self.dearest.weigh(self.ask.prompt, self.ask.first(slice));
+        let [_, least_completion_tokens] = self.dearest.weigh(self.ask.prompt, least);
         Next::Hold(Hold {
             open: self.thread.open.clone(),
             thread_id: self.thread.id.clone(),
             request_id: self.request_id(),
-            prompt_tokens: self.ask.prompt,
-            completion_tokens: self.ask.first(slice),
-            least_completion_tokens: if self.is_tight {
-                self.ask.least_of_last(slice)
-            } else {
-                self.ask.least(slice)
-            },
+            prompt_tokens,
+            completion_tokens,
+            least_completion_tokens,
         })
+    }
+
+    /// The model that is asked for.
+    fn model(&self) -> Cow<'_, str> {
+        self.body.fields().model().unwrap_or_default()
     }
 
     fn request_id(&self) -> String {
@@ -255,13 +268,16 @@ impl Metered {
         if held.repeated {
             return self.refuse(context, Refusal::overloaded("the host has used the exchange's id before"));
         }
-        let own = self.ask.prompt.saturating_add(held.completion_tokens);
-        self.allowance = Some(Allowance::new(self.ask.prompt, held.completion_tokens));
-        self.standing = Some(Standing::held(held, own));
-        let is_last = self.is_tight || self.ask.is_last(held);
+        let [prompt, _] = self.dearest.weigh(self.ask.prompt, 0);
+        self.allowance = Some(Allowance::new(prompt, held.completion_tokens));
+        self.standing = Some(Standing::held(held, prompt.saturating_add(held.completion_tokens)));
+        let granted = self.dearest.unweigh(self.ask.prompt, held);
+        let in_completion = Ask { prompt: self.dearest.in_completion(self.ask.prompt), ..self.ask };
+        let is_last = self.is_tight || in_completion.is_last(&granted);
         let last = is_last.then(|| Extras::has_tools(self.api, &self.body.fields()));
-        let note = Note::of(context.config, &self.ask, held, self.thread.has_parent(), last);
-        let ceiling = self.ask.ceiling(held, context.config.completion_slice);
+        let weighed = Ask { prompt, ..self.ask };
+        let note = Note::of(context.config, &weighed, held, self.thread.has_parent(), last);
+        let ceiling = self.ask.ceiling(&granted, context.config.completion_slice);
         self.extras.admit(note.text, is_last, ceiling);
         self.announces = note.announces;
         self.send(context)
@@ -353,6 +369,9 @@ impl Metered {
 
     /// Send the request to the provider whose turn it is.
     fn send(&mut self, context: &mut Context<'_>) -> Next {
+        if let Some(upstream) = self.attempts.upstream().and_then(|at| context.config.upstreams.get(at)) {
+            self.rates = Rates::of(upstream, &self.model());
+        }
         let body = self.extras.apply(self.api, &self.body).map(String::into_bytes);
         let what = What { body, is_whole: !self.ask.is_stream, is_metered: true };
         match self.client.send(context.config, &self.attempts, context.now, what) {
@@ -413,7 +432,12 @@ impl Metered {
         };
         let why = format!("the upstream's answer {why}");
         context.log_failure(&self.attempts, &why);
-        let used = Used { prompt: self.ask.prompt, completion: estimate::of_output(received_bytes) };
+        let seen = Tokens {
+            input: self.ask.prompt,
+            output: estimate::of_output(received_bytes),
+            ..Tokens::default()
+        };
+        let used = Used::of(self.rates.weigh(seen));
         self.settle(used, After::Refuse(Refusal::new(status, ErrorKind::Upstream, why)))
     }
 
@@ -582,6 +606,7 @@ impl Metered {
         let asked = self.extras.ceiling.map(|ceiling| ceiling.saturating_mul(self.ask.choices));
         Bounds {
             prompt: self.ask.prompt,
+            rates: self.rates,
             most: asked.or(self.ask.output),
             event_bytes: context.config.max_response_bytes,
         }
@@ -625,7 +650,8 @@ impl Metered {
 
     /// Hold more for a stream that has used more.
     fn grow(&mut self, context: &Context<'_>, used: Used, allowance: Allowance) -> Next {
-        let [prompt, completion, least] = allowance.grown(used, context.config.completion_slice);
+        let [_, slice] = self.dearest.weigh(0, context.config.completion_slice);
+        let [prompt, completion, least] = allowance.grown(used, slice.max(1));
         self.state = State::Growing(prompt);
         Next::Hold(Hold {
             open: Vec::new(),

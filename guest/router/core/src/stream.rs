@@ -4,6 +4,7 @@ use crate::allowance::Allowance;
 use crate::api::Api;
 use crate::sse::{self, Events};
 use crate::tally::{Tally, Used};
+use crate::weights::Rates;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
@@ -42,6 +43,8 @@ pub(crate) struct Bounds {
     pub(crate) prompt: u64,
     /// The most output that the provider was asked for.
     pub(crate) most: Option<u64>,
+    /// What its tokens count for.
+    pub(crate) rates: Rates,
     /// The longest event, in bytes.
     pub(crate) event_bytes: u64,
 }
@@ -49,7 +52,7 @@ pub(crate) struct Bounds {
 impl Bounds {
     /// What an answer has used so far; none where it is an error and nothing else.
     pub(crate) fn used(&self, tally: &Tally) -> Option<Used> {
-        (!tally.is_free()).then(|| Used::of(tally.used(self.prompt, self.most)))
+        (!tally.is_free()).then(|| Used::of(self.rates.weigh(tally.used(self.prompt, self.most))))
     }
 }
 

@@ -5,19 +5,18 @@ use crate::json;
 use crate::text;
 use crate::usage::{Report, Tokens};
 
-/// Tokens that a request used.
+/// What a request used, in tokens that count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
-    /// Prompt (input) tokens, those read from or written to a cache included.
+    /// For the prompt (input), with what was read from or written to a cache.
     pub(crate) prompt: u64,
-    /// Completion (output) tokens.
+    /// For the completion (output).
     pub(crate) completion: u64,
 }
 
 impl Used {
-    /// All of it counts.
-    pub(crate) fn of(tokens: Tokens) -> Self {
-        Self { prompt: tokens.prompt(), completion: tokens.completion() }
+    pub(crate) fn of([prompt, completion]: [u64; 2]) -> Self {
+        Self { prompt, completion }
     }
 
     pub(crate) fn total(self) -> u64 {
@@ -147,6 +146,7 @@ fn says_something(value: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::Rates;
 
     fn used(usage: &[&str], written: u64, ended: bool) -> Used {
         let mut tally = Tally::default();
@@ -155,7 +155,11 @@ mod tests {
         }
         tally.writes_bytes(written);
         tally.is_final = ended;
-        Used::of(tally.used(100, Some(50)))
+        all(tally.used(100, Some(50)))
+    }
+
+    fn all(tokens: Tokens) -> Used {
+        Used::of(Rates::default().weigh(tokens))
     }
 
     fn is(prompt: u64, completion: u64) -> Used {
@@ -190,12 +194,12 @@ mod tests {
         let mut tally = Tally::default();
         tally.starts(r#"{"input_tokens":9,"output_tokens":5}"#);
         tally.ends();
-        assert_eq!(Used::of(tally.used(100, None)), is(9, 5));
+        assert_eq!(all(tally.used(100, None)), is(9, 5));
         tally.writes_bytes(40);
         tally.ends();
-        assert_eq!(Used::of(tally.used(100, None)), is(9, 10));
+        assert_eq!(all(tally.used(100, None)), is(9, 10));
         tally.reports(r#"{"input_tokens":0,"output_tokens":7}"#);
-        assert_eq!(Used::of(tally.used(100, None)), is(9, 7));
+        assert_eq!(all(tally.used(100, None)), is(9, 7));
     }
 
     #[test]
