@@ -95,9 +95,10 @@ fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
 // -- what goes in
 
 translate_cases!(policy::Event => core::Event {
-    Request(request), Held(held), NotHeld(error), Settled(consumed), NotSettled(error), Unavailable(why),
+    Request(request), Claimed, NotClaimed(conflict), Held(held), NotHeld(error), Settled(consumed), NotSettled(error), Unavailable(why),
     Answer(answer), Piece(piece), Ended, Failed(failure), Woke, Left, Stopping,
 });
+translate_cases!(policy::KeyConflict => core::KeyConflict { InFlight, OtherBody });
 translate!(policy::Request => core::Request { id, chance, method, target, headers, body });
 translate_cases!(policy::RequestBody => core::RequestBody { Whole(body), TooLong, TooSlow, Broken });
 translate!(policy::Answer => core::Answer { status, headers, body });
@@ -162,7 +163,7 @@ translate_cases!(core::Action => policy::Action {
     Respond(response), Bytes(bytes), Release(name), Acknowledge(acknowledged), Log(entry),
 });
 translate_cases!(core::Next => policy::Next {
-    Hold(hold), Settle(settle), Send(send), Read(within), Wait(pause), Resume, Done,
+    Claim(key), Hold(hold), Settle(settle), Send(send), Read(within), Wait(pause), Resume, Done,
 });
 translate!(core::HoldName => policy::HoldName { thread_id, request_id });
 translate!(core::Settle => policy::Settle {

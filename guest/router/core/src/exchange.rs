@@ -11,7 +11,7 @@ use crate::extras::Extras;
 use crate::headers::Headers;
 use crate::identity;
 use crate::json;
-use crate::metered::Metered;
+use crate::metered::{IDEMPOTENCY_KEY, Metered};
 use crate::pass::Pass;
 use crate::refusal::{ErrorKind, Refusal};
 use crate::turn::{Action, Event, Level, LogEntry, Next, Request, RequestBody, Turn};
@@ -110,7 +110,7 @@ fn begin(context: &mut Context<'_>, stage: &mut Stage, request: Request) -> Next
     }
     match stage {
         Stage::Pass(pass) => pass.send(context),
-        Stage::Metered(metered) => metered.hold(context),
+        Stage::Metered(metered) => metered.begin(context),
         Stage::New | Stage::Over => Next::Done,
     }
 }
@@ -129,6 +129,7 @@ fn open(config: &Config, client: Client, method: &str, body: RequestBody) -> Res
         return Err(Refusal::new(415, ErrorKind::InvalidRequest, "the body must not be compressed"));
     }
     let bad_request = |error: BadRequest| Refusal::invalid(format!("{error}"));
+    identity::text(&client.headers, IDEMPOTENCY_KEY)?;
     let body = Body::read(body).map_err(bad_request)?;
     let fields = body.fields();
     let model = fields.model().map_err(bad_request)?;

@@ -47,6 +47,6 @@ pub use registry::{
     Usage,
 };
 pub use turn::{
-    Acknowledged, Action, Answer, Event, Failure, FailureKind, Header, Hold, HoldName, Level, LogEntry, Next,
-    OwnKey, Request, RequestBody, Response, ResponseBody, Send, Settle, Turn,
+    Acknowledged, Action, Answer, Event, Failure, FailureKind, Header, Hold, HoldName, KeyConflict, Level,
+    LogEntry, Next, OwnKey, Request, RequestBody, Response, ResponseBody, Send, Settle, Turn,
 };

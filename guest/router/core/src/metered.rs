@@ -36,9 +36,14 @@ use core::mem;
 /// How long a request waits for room that others hold before it asks again, in milliseconds.
 const CROWDED_PAUSE_MS: u64 = 250;
 
+/// The header by which a client says that it sends the same request again.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// Where such an exchange is. What is awaited of the host follows from it.
 #[derive(Debug)]
 enum State {
+    /// The host is asked whether the request's idempotency key is in use.
+    Claiming,
     /// The registry is asked to hold what the request needs.
     Holding,
     /// Others hold what the request needs; it waits.
@@ -174,6 +179,10 @@ impl Metered {
 
     pub(crate) fn step(&mut self, context: &mut Context<'_>, event: Event) -> Next {
         match (mem::replace(&mut self.state, State::Done), event) {
+            (State::Claiming, Event::Claimed) => self.hold(context),
+            (State::Claiming, Event::NotClaimed(conflict)) => {
+                context.refuse(self.api, Refusal::of_key(conflict))
+            }
             (State::Holding, Event::Held(held)) => self.admit(context, &held),
             (State::Holding, Event::NotHeld(error)) => self.not_held(context, error),
             (State::Holding, Event::Unavailable(why)) => self.refuse(context, unavailable(&why)),
@@ -236,8 +245,19 @@ impl Metered {
 
     // -- the hold
 
+    /// Begin: with the hold, or with what a client says that might send the request twice.
+    pub(crate) fn begin(&mut self, context: &mut Context<'_>) -> Next {
+        match self.client.headers.first(IDEMPOTENCY_KEY).filter(|key| !key.is_empty()) {
+            Some(key) => {
+                self.state = State::Claiming;
+                Next::Claim(format!("{key}\n{}", self.thread.id))
+            }
+            None => self.hold(context),
+        }
+    }
+
     /// Ask the registry to hold what the request needs at first.
-    pub(crate) fn hold(&mut self, context: &mut Context<'_>) -> Next {
+    fn hold(&mut self, context: &mut Context<'_>) -> Next {
         self.state = State::Holding;
         self.dearest = Dearest::of(context.config, self.attempts.left(), &self.model());
         let slice = context.config.completion_slice;
@@ -716,7 +736,7 @@ impl Metered {
             State::Sending | State::Gathering(..) => self.abandon(context, After::Nothing),
             State::Streaming if self.stream.is_counted() => Next::Done,
             State::Streaming => self.charge(context, self.stream.used(&self.bounds(context)), After::Nothing),
-            State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
+            State::Claiming | State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
                 context.out_of_turn(&Event::Left)
             }
         }
@@ -731,7 +751,7 @@ impl Metered {
                 self.abandon(context, After::Refuse(Refusal::overloaded(WHY)))
             }
             State::Streaming => self.cut(context, ErrorKind::Overloaded, WHY),
-            State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
+            State::Claiming | State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
                 context.out_of_turn(&Event::Stopping)
             }
         }

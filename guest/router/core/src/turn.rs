@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
     Request(Request),
+    Claimed,
+    NotClaimed(KeyConflict),
     Held(Held),
     NotHeld(RegistryError),
     Settled(Consumed),
@@ -32,6 +34,8 @@ impl Event {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Request(_) => "request",
+            Self::Claimed => "claimed",
+            Self::NotClaimed(_) => "not-claimed",
             Self::Held(_) => "held",
             Self::NotHeld(_) => "not-held",
             Self::Settled(_) => "settled",
@@ -83,6 +87,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// Why an idempotency key cannot be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyConflict {
+    InFlight,
+    OtherBody,
+}
+
 /// Why there is no answer, or no more of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +138,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Next {
+    Claim(String),
     Hold(Hold),
     Settle(Settle),
     Send(Send),
