@@ -55,6 +55,9 @@ pub struct Config {
     pub idle_timeout_ms: u64,
     /// How long one request may take in all, in milliseconds, a stream included.
     pub request_timeout_ms: u64,
+    /// How long the hold of a response stays that its provider makes in the background, in milliseconds, before it
+    /// is charged as it is.
+    pub background_timeout_ms: u64,
     /// The registry's thresholds, by which `x-budget-warning` names the severity in a refusal.
     pub thresholds: Vec<Threshold>,
 }
@@ -161,6 +164,7 @@ impl Default for Config {
             first_byte_timeout_ms: 600_000,
             idle_timeout_ms: 120_000,
             request_timeout_ms: 1_800_000,
+            background_timeout_ms: 3_600_000,
             thresholds: vec![
                 Threshold { percent: 75, severity: Severity::Warning },
                 Threshold { percent: 90, severity: Severity::Critical },

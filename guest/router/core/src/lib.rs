@@ -12,6 +12,7 @@ extern crate alloc;
 mod allowance;
 mod api;
 mod attempts;
+mod background;
 mod body;
 mod client;
 mod config;
@@ -47,6 +48,6 @@ pub use registry::{
     Usage,
 };
 pub use turn::{
-    Acknowledged, Action, Answer, Event, Failure, FailureKind, Header, Hold, HoldName, KeyConflict, Level,
-    LogEntry, Next, OwnKey, Request, RequestBody, Response, ResponseBody, Send, Settle, Turn,
+    Acknowledged, Action, Answer, Event, Failure, FailureKind, Header, Hold, HoldName, Kept, KeyConflict,
+    Level, LogEntry, Next, OwnKey, Request, RequestBody, Response, ResponseBody, Send, Settle, Turn,
 };

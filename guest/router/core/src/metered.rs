@@ -3,6 +3,7 @@
 use crate::allowance::{Allowance, Ask};
 use crate::api::Api;
 use crate::attempts::{Attempts, Then};
+use crate::background;
 use crate::body::Body;
 use crate::client::{Client, What};
 use crate::config::LostCalls;
@@ -22,7 +23,7 @@ use crate::standing::{Standing, other_limits};
 use crate::stream::{Bounds, Stop, Stream};
 use crate::tally::{Tally, Used};
 use crate::turn::{
-    Acknowledged, Action, Answer, Event, Failure, FailureKind, Hold, HoldName, Level, Next, Response,
+    Acknowledged, Action, Answer, Event, Failure, FailureKind, Hold, HoldName, Kept, Level, Next, Response,
     ResponseBody, Settle,
 };
 use crate::usage::Tokens;
@@ -356,6 +357,30 @@ impl Metered {
         }
     }
 
+    /// Whether its provider goes on with the answer, whoever reads it.
+    fn is_background(&self) -> bool {
+        self.body.fields().background == Some("true")
+    }
+
+    /// Keep what is held until somebody asks for the answer by its name.
+    fn keep(&mut self, context: &mut Context<'_>, name: String) {
+        let Some(Used { prompt, completion }) =
+            self.allowance.take().and_then(|held| held.lost(LostCalls::All))
+        else {
+            return;
+        };
+        let upstream = self.attempts.upstream().unwrap_or_default();
+        context.actions.push(Action::Keep(Kept {
+            name,
+            hold: HoldName { thread_id: self.thread.id.clone(), request_id: self.request_id() },
+            upstream: u32::try_from(upstream).unwrap_or(u32::MAX),
+            model: self.model().into_owned(),
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            for_ms: context.config.background_timeout_ms,
+        }));
+    }
+
     fn settled(&mut self, context: &mut Context<'_>, after: After) -> Next {
         match after {
             After::Whole(head, body) => {
@@ -531,6 +556,10 @@ impl Metered {
         let body = decoded.unwrap_or(body);
         if head.is_success() {
             self.accepted(context);
+            if let Some(name) = background::unfinished(&body).filter(|_| self.is_background()) {
+                self.keep(context, name);
+                return self.settled(context, After::Whole(head, (!is_whole).then_some(body)));
+            }
             let used = self.used_by(context, &body);
             return self.charge(context, used, After::Whole(head, (!is_whole).then_some(body)));
         }
@@ -701,13 +730,22 @@ impl Metered {
         self.count_stream(context, After::Last(rest))
     }
 
-    /// Count a stream that has come to its end.
+    /// Count a stream that its provider has ended.
     fn count_stream(&mut self, context: &mut Context<'_>, after: After) -> Next {
-        let used = self.stream.used(&self.bounds(context));
-        if used.is_some() && !self.stream.is_reported() {
+        if self.stream.used(&self.bounds(context)).is_some() && !self.stream.is_reported() {
             self.log_no_usage(context);
         }
-        self.charge(context, used, after)
+        self.charge_stream(context, after)
+    }
+
+    /// Count a stream as far as it has come; one that goes on in the background is not over.
+    fn charge_stream(&mut self, context: &mut Context<'_>, after: After) -> Next {
+        if let Some(name) = self.stream.name_of_rest().filter(|_| self.is_background()) {
+            let name = name.into();
+            self.keep(context, name);
+            return self.settled(context, after);
+        }
+        self.charge(context, self.stream.used(&self.bounds(context)), after)
     }
 
     /// End a stream early. It is counted first: whoever reads that the budget is used up can rely on it.
@@ -716,7 +754,7 @@ impl Metered {
         if self.stream.is_counted() {
             return self.settled(context, after);
         }
-        self.charge(context, self.stream.used(&self.bounds(context)), after)
+        self.charge_stream(context, after)
     }
 
     // -- the ends that others make
@@ -735,7 +773,7 @@ impl Metered {
             }
             State::Sending | State::Gathering(..) => self.abandon(context, After::Nothing),
             State::Streaming if self.stream.is_counted() => Next::Done,
-            State::Streaming => self.charge(context, self.stream.used(&self.bounds(context)), After::Nothing),
+            State::Streaming => self.charge_stream(context, After::Nothing),
             State::Claiming | State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
                 context.out_of_turn(&Event::Left)
             }

@@ -22,8 +22,8 @@ enum State {
 /// An exchange without a budget.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    client: Client,
-    attempts: Attempts,
+    pub(crate) client: Client,
+    pub(crate) attempts: Attempts,
     state: State,
 }
 

@@ -116,6 +116,16 @@ impl Stream {
         self.tally.is_reported()
     }
 
+    /// Whether it has said all that it uses.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.tally.has_ended()
+    }
+
+    /// What its provider calls the answer of which it is only the beginning.
+    pub(crate) fn name_of_rest(&self) -> Option<&str> {
+        self.tally.name_of_rest()
+    }
+
     /// Its count, as far as it has come.
     pub(crate) fn tally(&mut self) -> Tally {
         mem::take(&mut self.tally)

@@ -4,6 +4,7 @@ use crate::estimate;
 use crate::json;
 use crate::text;
 use crate::usage::{Report, Tokens};
+use alloc::string::String;
 
 /// What a request used, in tokens that count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) struct Tally {
     report: Report,
     written_bytes: u64,
     has_failed: bool,
+    /// What the provider calls the answer, where it can be asked for it again.
+    name: Option<String>,
     /// Whether what is reported is of all of it.
     is_final: bool,
     has_ended: bool,
@@ -71,6 +74,16 @@ impl Tally {
         // What had been reported by now was of less.
         self.is_final &= bytes == 0;
         self.written_bytes = self.written_bytes.saturating_add(bytes);
+    }
+
+    /// The provider calls the answer by this name.
+    pub(crate) fn names(&mut self, name: &str) {
+        self.name.get_or_insert_with(|| name.into());
+    }
+
+    /// What the provider calls an answer that has not been ended.
+    pub(crate) fn name_of_rest(&self) -> Option<&str> {
+        self.name.as_deref().filter(|_| !self.has_ended)
     }
 
     /// There is an error where an answer should be, or its rest.

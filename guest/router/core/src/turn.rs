@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
     Request(Request),
+    Recalled(Option<Kept>),
     Claimed,
     NotClaimed(KeyConflict),
     Held(Held),
@@ -34,6 +35,7 @@ impl Event {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Request(_) => "request",
+            Self::Recalled(_) => "recalled",
             Self::Claimed => "claimed",
             Self::NotClaimed(_) => "not-claimed",
             Self::Held(_) => "held",
@@ -130,6 +132,7 @@ pub enum Action {
     #[serde(with = "text")]
     Bytes(Vec<u8>),
     Release(HoldName),
+    Keep(Kept),
     Acknowledge(Acknowledged),
     Log(LogEntry),
 }
@@ -138,6 +141,7 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Next {
+    Recall(String),
     Claim(String),
     Hold(Hold),
     Settle(Settle),
@@ -149,10 +153,24 @@ pub enum Next {
 }
 
 /// Names a hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct HoldName {
     pub thread_id: String,
     pub request_id: String,
+}
+
+/// A hold that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    pub name: String,
+    pub hold: HoldName,
+    pub upstream: u32,
+    pub model: String,
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    pub for_ms: u64,
 }
 
 /// What is to be held.

@@ -95,6 +95,11 @@ pub(crate) fn of(path: &str) -> Option<&'static dyn Api> {
     ALL.into_iter().find(|api| path.eq_ignore_ascii_case(api.path()))
 }
 
+/// The API whose responses can be asked for again.
+pub(crate) fn responses() -> &'static dyn Api {
+    &responses::Responses
+}
+
 /// The API that an error is written for where no API costs anything.
 pub(crate) fn of_client(is_anthropic: bool) -> &'static dyn Api {
     if is_anthropic { &messages::Messages } else { &chat::Chat }

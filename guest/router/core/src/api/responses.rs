@@ -66,7 +66,13 @@ impl Answers for Responses {
     fn event(&self, data: &str, tally: &mut Tally) -> bool {
         let Some(kind) = json::field(data, "type").and_then(json::text) else { return false };
         match &*kind {
-            "response.completed" | "response.incomplete" | "response.failed" => {
+            "response.created" | "response.queued" => {
+                let id = json::field(data, "response").and_then(|response| json::field(response, "id"));
+                if let Some(id) = id.and_then(json::text) {
+                    tally.names(&id);
+                }
+            }
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 if let Some(response) = json::field(data, "response") {
                     read(response, &[], tally);
                 }

@@ -55,7 +55,7 @@ pub(crate) fn ask(path: &str, body: &[u8], provider: &Provider) -> Outcome {
                     };
                 }
                 Action::Bytes(bytes) => outcome.body.extend(bytes),
-                Action::Release(_) | Action::Acknowledge(_) | Action::Log(_) => {}
+                Action::Release(_) | Action::Keep(_) | Action::Acknowledge(_) | Action::Log(_) => {}
             }
         }
         event = match turn.next {
@@ -77,6 +77,8 @@ pub(crate) fn ask(path: &str, body: &[u8], provider: &Provider) -> Outcome {
                 Event::Settled(Consumed::default())
             }
             Next::Done => return outcome,
+            Next::Recall(_) => Event::Recalled(None),
+            Next::Claim(_) => Event::Claimed,
             Next::Wait(_) | Next::Resume => panic!("there is nothing to wait for"),
         };
     }
