@@ -33,15 +33,15 @@ impl Client {
 
     /// Whether it is a client of Anthropic's API: by the path, and where that tells nothing by its headers.
     pub(crate) fn is_anthropic(&self) -> bool {
-        let has = |name| self.headers.all(name).next().is_some();
         self.path().starts_with("/v1/messages")
-            || api::of(self.path()).is_none() && (has("anthropic-version") || has("x-api-key"))
+            || api::of(self.path()).is_none()
+                && (self.headers.has("anthropic-version") || self.headers.has("x-api-key"))
     }
 
     /// Whether the request says who the client is: in a header, or in the query.
     pub(crate) fn has_key(&self) -> bool {
-        let query = self.target.split_once('?').map_or("", |(_, query)| query);
-        self.headers.iter().any(|(name, _)| is_credential(name))
+        let query = self.target.split_once('?').map_or("", |(_, query)| query).to_ascii_lowercase();
+        self.headers.names().any(is_credential)
             || query.split('&').any(|pair| is_credential(pair.split('=').next().unwrap_or_default()))
     }
 
@@ -51,22 +51,14 @@ impl Client {
         let upstream = &config.upstreams[place];
         let is_anthropic = self.is_anthropic();
         let own = identity::own_headers(config);
-        let goes = |name: &str| {
-            !own.iter().any(|own| name.eq_ignore_ascii_case(own))
-                && !(upstream.key_env.is_some() && is_credential(name))
-        };
-        let mut remove: Vec<_> = self
-            .headers
-            .iter()
-            .filter(|(name, _)| !goes(name))
-            .map(|(name, _)| name.to_ascii_lowercase())
-            .collect();
+        let stays = |name: &&str| own.contains(name) || upstream.key_env.is_some() && is_credential(name);
+        let mut remove: Vec<String> = self.headers.names().filter(stays).map(Into::into).collect();
+        remove.dedup();
         let mut set = Vec::new();
         if what.is_metered {
             // What is counted must be readable here.
             set.push(Header { name: "accept-encoding".into(), value: "identity".into() });
         }
-        remove.dedup();
         let key = upstream.key_env.as_ref().map(|variable| {
             let by_default = if is_anthropic { "x-api-key" } else { "authorization" };
             let header = upstream.key_header.as_deref().unwrap_or(by_default).to_ascii_lowercase();
