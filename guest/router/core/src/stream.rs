@@ -97,9 +97,17 @@ impl Stream {
         if self.events.pending() as u64 > bounds.event_bytes { Stop::TooLong } else { Stop::Empty }
     }
 
-    /// The provider has ended it: what is left is an event too, but half a one is not passed on.
+    /// The provider has ended it: what is left is an event too, but half a one is not passed on. What is no
+    /// stream is an answer all the same.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.events.rest();
+        let text = String::from_utf8_lossy(sse::without_mark(rest));
+        if text.trim_start().starts_with('{') {
+            self.api.whole(&text, &mut self.tally);
+            self.tally.ends();
+            out.extend_from_slice(rest);
+            return;
+        }
         let is_usage = read_event(self.api, rest, &mut self.tally);
         if sse::is_whole(rest) && !(is_usage && self.hides_usage) {
             out.extend_from_slice(rest);

@@ -96,13 +96,7 @@ impl Report {
     /// Read a `usage` object. What it does not say, and zeros, take nothing back of what another one has said.
     pub fn read_usage(&mut self, usage: &str) {
         self.usage.update(Counts::read(usage));
-        // Of a list that is there twice the last counts.
-        let Some(calls) = json::field(usage, "iterations") else { return };
-        let mut sum = Tokens::default();
-        let _ = json::items(calls, &mut |call| sum = sum.plus(Counts::read(call).tokens()));
-        if sum != Tokens::default() {
-            self.calls = Some(sum);
-        }
+        self.calls = calls(usage).or(self.calls);
     }
 
     /// Read the `usage` object of the event that a stream starts with: what it says of the completion is not
@@ -111,6 +105,10 @@ impl Report {
         let counts = Counts::read(usage);
         self.at_start = counts.tokens().completion();
         self.usage.update(Counts { completion: None, reasoning: None, total: None, ..counts });
+        if let Some(calls) = calls(usage) {
+            self.at_start = self.at_start.max(calls.completion());
+            self.calls = Some(calls.with_completion(0));
+        }
     }
 
     fn read_aside(&mut self, object: &str) {
@@ -152,6 +150,14 @@ impl Report {
     pub(crate) fn is_whole(&self) -> bool {
         self.calls.is_some() || self.usage.is_whole() || self.aside.is_whole()
     }
+}
+
+/// The sum of the calls that a `usage` object lists; none where it lists none.
+fn calls(usage: &str) -> Option<Tokens> {
+    let mut sum = Tokens::default();
+    json::items(json::field(usage, "iterations")?, &mut |call| sum = sum.plus(Counts::read(call).tokens()))
+        .ok()?;
+    (sum != Tokens::default()).then_some(sum)
 }
 
 /// One report of usage, as it is written.
@@ -488,6 +494,16 @@ mod tests {
             let usage = std::format!(r#"{{"input_tokens":23,"output_tokens":10,"iterations":{none}}}"#);
             assert_eq!(said(&[&usage]), (23, 10), "{none}");
         }
+    }
+
+    #[test]
+    fn calls_before_a_stream_starts_count_too() {
+        let mut report = Report::default();
+        report.read_start(
+            r#"{"input_tokens":23,"output_tokens":1,"iterations":[{"input_tokens":180,"output_tokens":35}]}"#,
+        );
+        assert_eq!((report.tokens().prompt(), report.tokens().completion()), (180, 35));
+        assert_eq!(report.last_word().completion(), 0);
     }
 
     #[test]

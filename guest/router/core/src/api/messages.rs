@@ -73,7 +73,10 @@ impl Answers for Messages {
                 }
             }
             "error" => tally.fails(),
-            "message_stop" => tally.ends(),
+            "message_stop" => {
+                read(data, &[], tally);
+                tally.ends();
+            }
             _ => {}
         }
         false
