@@ -582,9 +582,13 @@ mod tests {
             let calls = call.repeat(length / call.len());
             let deep = "[".repeat(length);
             let answer = std::format!(r#"{{"usage":{{"iterations":[{calls}{{}}],"x":{deep}"#);
-            let start = Instant::now();
-            of_answer(&answer);
-            start.elapsed()
+            // The quickest of some: others use this machine too.
+            let run = |_| {
+                let start = Instant::now();
+                of_answer(&answer);
+                start.elapsed()
+            };
+            (0..3).map(run).min().unwrap()
         };
         let (short, long) = (time(1 << 20), time(32 << 20));
         assert!(long < 100 * short + Duration::from_millis(200), "{short:?} for 1 MiB, {long:?} for 32 MiB");

@@ -134,9 +134,13 @@ fn what_cannot_be_decompressed_costs_what_was_held() {
 fn long_answers_take_time_in_proportion() {
     let time = |event: &str, length: usize| {
         let body = event.repeat(length / event.len());
-        let start = Instant::now();
-        answered(PATHS[0], true, EVENTS, body.as_bytes(), 1_400);
-        start.elapsed()
+        // The quickest of some: others use this machine too.
+        let run = |_| {
+            let start = Instant::now();
+            answered(PATHS[0], true, EVENTS, body.as_bytes(), 1_400);
+            start.elapsed()
+        };
+        (0..2).map(run).min().unwrap()
     };
     for event in [
         "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n",
