@@ -227,9 +227,9 @@ impl From<core::Acknowledged> for policy::Acknowledged {
     }
 }
 
-impl From<core::Send> for policy::Send {
-    fn from(send: core::Send) -> Self {
-        let core::Send {
+impl From<core::ProviderRequest> for policy::ProviderRequest {
+    fn from(request: core::ProviderRequest) -> Self {
+        let core::ProviderRequest {
             upstream,
             url,
             remove,
@@ -242,7 +242,7 @@ impl From<core::Send> for policy::Send {
             head_ms,
             idle_ms,
             total_ms,
-        } = send;
+        } = request;
         let (set, key) = (each(set), key.map(Into::into));
         Self {
             upstream,

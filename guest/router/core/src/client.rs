@@ -5,7 +5,7 @@ use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::headers::Headers;
 use crate::identity;
-use crate::turn::{Header, OwnKey, Send};
+use crate::turn::{Header, OwnKey, ProviderRequest};
 use crate::upstream::{Base, is_credential};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -46,7 +46,13 @@ impl Client {
     }
 
     /// The request as the current provider gets it, with this body or the client's own.
-    pub(crate) fn send(&self, config: &Config, attempts: &Attempts, now: u64, what: What) -> Option<Send> {
+    pub(crate) fn send(
+        &self,
+        config: &Config,
+        attempts: &Attempts,
+        now: u64,
+        what: What,
+    ) -> Option<ProviderRequest> {
         let place = attempts.upstream()?;
         let upstream = &config.upstreams[place];
         let is_anthropic = self.is_anthropic();
@@ -66,7 +72,7 @@ impl Client {
             OwnKey { variable: variable.clone(), header, prefix: prefix.to_owned() }
         });
         let total_ms = self.deadline.saturating_sub(now);
-        Some(Send {
+        Some(ProviderRequest {
             upstream: u32::try_from(place).unwrap_or(u32::MAX),
             url: Base::of(&upstream.url)?.url(&self.target, is_anthropic),
             remove,

@@ -137,6 +137,8 @@ pub(crate) struct Metered {
     allowance: Option<Allowance>,
     /// Where the thread stands, as of the latest that the registry said.
     standing: Option<Standing>,
+    /// Whether its stream goes on although its hold cannot grow.
+    is_unbounded: bool,
     /// Whether what it needs to go on as it is meant to does not fit any more, so that it is to be the last.
     is_tight: bool,
     /// Since when it has waited for room.
@@ -172,6 +174,7 @@ impl Metered {
             attempt: 1,
             allowance: None,
             standing: None,
+            is_unbounded: false,
             is_tight: false,
             crowded_since: None,
             decoder: Decoder::default(),
@@ -215,16 +218,18 @@ impl Metered {
                 self.cut(context, ErrorKind::Upstream, why)
             }
             (State::Growing(prompt), Event::Held(held)) => self.grown(context, prompt, &held),
-            (State::Growing(_), Event::NotHeld(_)) => self.cut(
-                context,
-                ErrorKind::BudgetExhausted,
-                "the token budget is used up; the answer ends here",
-            ),
-            (State::Growing(_), Event::Unavailable(_)) => self.cut(
-                context,
-                ErrorKind::Overloaded,
-                "the token budget cannot be asked; the answer ends here",
-            ),
+            (State::Growing(_), Event::NotHeld(_) | Event::Unavailable(_)) if !context.config.cut_streams => {
+                self.is_unbounded = true;
+                self.pass_on(context)
+            }
+            (State::Growing(_), Event::NotHeld(_)) => {
+                const WHY: &str = "the token budget is used up; the answer ends here";
+                self.cut(context, ErrorKind::BudgetExhausted, WHY)
+            }
+            (State::Growing(_), Event::Unavailable(_)) => {
+                const WHY: &str = "the token budget cannot be asked; the answer ends here";
+                self.cut(context, ErrorKind::Overloaded, WHY)
+            }
 
             (State::Settling(after), Event::Settled(consumed)) => {
                 self.standing = Some(Standing::settled(&consumed));
@@ -683,7 +688,7 @@ impl Metered {
     /// Pass on what has come of a stream, as far as it is paid for.
     fn pass_on(&mut self, context: &mut Context<'_>) -> Next {
         let bounds = self.bounds(context);
-        let allowance = self.allowance.filter(|_| context.config.cut_streams);
+        let allowance = self.allowance.filter(|_| !self.is_unbounded);
         let mut out = Vec::new();
         let stop = self.stream.read(&bounds, allowance.as_ref(), &mut out);
         send_bytes(context, out);
