@@ -94,10 +94,32 @@ fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
 
 // -- what goes in
 
-translate_cases!(policy::Event => core::Event {
-    Request(request), Held(held), NotHeld(error), Settled(consumed), NotSettled(error), Unavailable(why),
-    Answer(answer), Piece(piece), Ended, Failed(failure), Woke, Left, Stopping,
-});
+impl From<policy::Event> for core::Event {
+    fn from(event: policy::Event) -> Self {
+        match event {
+            policy::Event::Request(request) => Self::Request(request.into()),
+            policy::Event::Recalled(kept) => Self::Recalled(kept.map(Into::into)),
+            policy::Event::Claimed => Self::Claimed,
+            policy::Event::NotClaimed(conflict) => Self::NotClaimed(conflict.into()),
+            policy::Event::Held(held) => Self::Held(held.into()),
+            policy::Event::NotHeld(error) => Self::NotHeld(error.into()),
+            policy::Event::Settled(consumed) => Self::Settled(consumed.into()),
+            policy::Event::NotSettled(error) => Self::NotSettled(error.into()),
+            policy::Event::Unavailable(why) => Self::Unavailable(why),
+            policy::Event::Answer(answer) => Self::Answer(answer.into()),
+            policy::Event::Piece(piece) => Self::Piece(piece),
+            policy::Event::Ended => Self::Ended,
+            policy::Event::Failed(failure) => Self::Failed(failure.into()),
+            policy::Event::Woke => Self::Woke,
+            policy::Event::Left => Self::Left,
+            policy::Event::Stopping => Self::Stopping,
+        }
+    }
+}
+
+translate!(policy::HoldName => core::HoldName { thread_id, request_id });
+translate!(policy::Kept => core::Kept { name, hold, upstream, model, prompt_tokens, completion_tokens, for_ms });
+translate_cases!(policy::KeyConflict => core::KeyConflict { InFlight, OtherBody });
 translate!(policy::Request => core::Request { id, chance, date, method, target, headers, body });
 translate_cases!(policy::RequestBody => core::RequestBody { Whole(body), TooLong, TooSlow, Broken });
 translate!(policy::Answer => core::Answer { status, headers, body });
@@ -159,12 +181,13 @@ impl From<core::Turn> for policy::Turn {
 }
 
 translate_cases!(core::Action => policy::Action {
-    Respond(response), Bytes(bytes), Release(name), Acknowledge(acknowledged), Unidentified(client),
+    Respond(response), Bytes(bytes), Release(name), Keep(kept), Acknowledge(acknowledged), Unidentified(client),
     Log(entry),
 });
 translate_cases!(core::Next => policy::Next {
-    Hold(hold), Settle(settle), Send(send), Read(within), Wait(pause), Resume, Done,
+    Recall(name), Claim(key), Hold(hold), Settle(settle), Send(send), Read(within), Wait(pause), Resume, Done,
 });
+translate!(core::Kept => policy::Kept { name, hold, upstream, model, prompt_tokens, completion_tokens, for_ms });
 translate!(core::HoldName => policy::HoldName { thread_id, request_id });
 translate!(core::Settle => policy::Settle {
     thread_id, request_id, prompt_tokens, completion_tokens, remember

@@ -29,6 +29,18 @@ impl Attempts {
         Self { upstreams, at: 0, trial: 0 }
     }
 
+    /// Ask nobody but this one, if it may be asked.
+    pub(crate) fn only(&mut self, upstream: usize) {
+        if self.upstreams.contains(&upstream) {
+            self.upstreams = [upstream].into();
+        }
+    }
+
+    /// Who may still answer: places in the configuration's list.
+    pub(crate) fn left(&self) -> &[usize] {
+        self.upstreams.get(self.at..).unwrap_or_default()
+    }
+
     /// Whose turn it is: a place in the configuration's list.
     pub(crate) fn upstream(&self) -> Option<usize> {
         self.upstreams.get(self.at).copied()

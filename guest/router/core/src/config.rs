@@ -1,6 +1,7 @@
 //! What an operator can set.
 
 use crate::upstream::Base;
+use crate::weights::Weights;
 use alloc::string::String;
 use alloc::vec::Vec;
 use alloc::{borrow::ToOwned, vec};
@@ -60,6 +61,9 @@ pub struct Config {
     pub idle_timeout_ms: u64,
     /// How long one request may take in all, in milliseconds, a stream included.
     pub request_timeout_ms: u64,
+    /// How long the hold of a response stays that its provider makes in the background, in milliseconds, before it
+    /// is charged as it is.
+    pub background_timeout_ms: u64,
     /// The registry's thresholds, by which `x-budget-warning` names the severity in a refusal.
     pub thresholds: Vec<Threshold>,
 }
@@ -80,6 +84,9 @@ pub struct Upstream {
     /// The header that the key of `key_env` goes in; by default `x-api-key` for Anthropic's API and
     /// `authorization` for others.
     pub key_header: Option<String>,
+    /// What its models' tokens count for in a budget; the first that name a model count. 1 where none do. A model
+    /// whose tokens count for nothing has no budget.
+    pub weights: Vec<Weights>,
 }
 
 /// How a kind of client names the session, the agent and the parent of a request. Each is a list of headers'
@@ -240,6 +247,7 @@ impl Default for Config {
             first_byte_timeout_ms: 600_000,
             idle_timeout_ms: 120_000,
             request_timeout_ms: 1_800_000,
+            background_timeout_ms: 3_600_000,
             thresholds: vec![
                 Threshold { percent: 75, severity: Severity::Warning },
                 Threshold { percent: 90, severity: Severity::Critical },

@@ -3,6 +3,7 @@
 use crate::allowance::Ask;
 use crate::api::{self, Api};
 use crate::attempts::Attempts;
+use crate::background::{self, Background};
 use crate::body::{BadRequest, Body};
 use crate::client::Client;
 use crate::config::Config;
@@ -11,11 +12,12 @@ use crate::extras::Extras;
 use crate::headers::Headers;
 use crate::identity;
 use crate::json;
-use crate::metered::Metered;
+use crate::metered::{IDEMPOTENCY_KEY, Metered};
 use crate::pass::Pass;
 use crate::refusal::{ErrorKind, Refusal};
 use crate::turn::{Action, Event, Level, LogEntry, Next, Request, RequestBody, Turn};
 use crate::upstream;
+use crate::weights::Dearest;
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -35,6 +37,8 @@ enum Stage {
     New,
     /// No budget applies.
     Pass(Pass),
+    /// No budget applies, but one may have been held for a response that it asks for.
+    Background(Box<Background>),
     /// A thread's budget applies.
     Metered(Box<Metered>),
     /// There is nothing left to do.
@@ -61,6 +65,7 @@ impl Exchange {
         let next = match (&mut self.stage, event) {
             (stage @ Stage::New, Event::Request(request)) => begin(&mut context, stage, request),
             (Stage::Pass(pass), event) => pass.step(&mut context, event),
+            (Stage::Background(background), event) => background.step(&mut context, event),
             (Stage::Metered(metered), event) => metered.step(&mut context, event),
             (Stage::New | Stage::Over, event) => context.out_of_turn(&event),
         };
@@ -109,7 +114,8 @@ fn begin(context: &mut Context<'_>, stage: &mut Stage, request: Request) -> Next
     }
     match stage {
         Stage::Pass(pass) => pass.begin(context),
-        Stage::Metered(metered) => metered.hold(context),
+        Stage::Background(background) => background.recall(),
+        Stage::Metered(metered) => metered.begin(context),
         Stage::New | Stage::Over => Next::Done,
     }
 }
@@ -122,15 +128,25 @@ fn open(config: &Config, client: Client, method: &str, body: RequestBody) -> Res
     let Door::Metered(api) = door else {
         let model = model_of_unmetered(&client, &body);
         let attempts = attempts(config, &client, model.as_deref())?;
-        return Ok(Stage::Pass(Pass::new(client, attempts)));
+        let background = background::named(method, client.path()).map(String::from);
+        let pass = Pass::new(client, attempts);
+        return Ok(match background {
+            Some(name) => Stage::Background(Box::new(Background::new(pass, name))),
+            None => Stage::Pass(pass),
+        });
     };
     if identity::text(&client.headers, "content-encoding")?.is_some_and(|encoding| encoding != "identity") {
         return Err(Refusal::new(415, ErrorKind::InvalidRequest, "the body must not be compressed"));
     }
     let bad_request = |error: BadRequest| Refusal::invalid(format!("{error}"));
+    identity::text(&client.headers, IDEMPOTENCY_KEY)?;
     let body = Body::read(body).map_err(bad_request)?;
     let fields = body.fields();
-    let attempts = attempts(config, &client, Some(&fields.model().map_err(bad_request)?))?;
+    let model = fields.model().map_err(bad_request)?;
+    let attempts = attempts(config, &client, Some(&model))?;
+    if Dearest::of(config, attempts.left(), &model).is_free() {
+        return Ok(Stage::Pass(Pass::new(client, attempts)));
+    }
     let Some(thread) = identity::thread(config, &client, &body)? else {
         return Ok(Stage::Pass(Pass::new(client, attempts).unidentified()));
     };

@@ -12,6 +12,7 @@ extern crate alloc;
 mod allowance;
 mod api;
 mod attempts;
+mod background;
 mod body;
 mod client;
 mod clients;
@@ -20,6 +21,7 @@ mod door;
 mod estimate;
 mod exchange;
 mod extras;
+mod gzip;
 mod headers;
 mod identity;
 mod json;
@@ -38,6 +40,8 @@ mod tally;
 mod text;
 mod turn;
 mod upstream;
+pub mod usage;
+pub mod weights;
 
 pub use config::{
     ClientNames, Config, ConfigError, Every, LostCalls, Scope, ScopeBy, Severity, Threshold, Unidentified,
@@ -50,6 +54,7 @@ pub use registry::{
     Usage,
 };
 pub use turn::{
-    Acknowledged, Action, Answer, Event, Failure, FailureKind, Header, Hold, HoldName, Level, LogEntry, Next,
-    OwnKey, ProviderRequest, Request, RequestBody, Response, ResponseBody, Settle, Turn,
+    Acknowledged, Action, Answer, Event, Failure, FailureKind, Header, Hold, HoldName, Kept, KeyConflict,
+    Level, LogEntry, Next, OwnKey, ProviderRequest, Request, RequestBody, Response, ResponseBody, Settle,
+    Turn,
 };

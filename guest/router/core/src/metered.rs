@@ -3,11 +3,14 @@
 use crate::allowance::{Allowance, Ask};
 use crate::api::Api;
 use crate::attempts::{Attempts, Then};
+use crate::background;
 use crate::body::Body;
 use crate::client::{Client, What};
+use crate::config::LostCalls;
 use crate::estimate;
 use crate::exchange::Context;
 use crate::extras::Extras;
+use crate::gzip::Decoder;
 use crate::headers::Headers;
 use crate::identity::Thread;
 use crate::json;
@@ -15,13 +18,17 @@ use crate::note::Note;
 use crate::refusal::{ErrorKind, Refusal, is_transient};
 use crate::registry::{Acknowledgement, Held, RegistryError};
 use crate::retry;
+use crate::sse;
 use crate::standing::{Standing, other_limits};
 use crate::stream::{Bounds, Stop, Stream};
 use crate::tally::{Tally, Used};
 use crate::turn::{
-    Acknowledged, Action, Answer, Event, Failure, FailureKind, Hold, HoldName, Level, Next, Response,
+    Acknowledged, Action, Answer, Event, Failure, FailureKind, Hold, HoldName, Kept, Level, Next, Response,
     ResponseBody, Settle,
 };
+use crate::usage::Tokens;
+use crate::weights::{Dearest, Rates};
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -30,9 +37,14 @@ use core::mem;
 /// How long a request waits for room that others hold before it asks again, in milliseconds.
 const CROWDED_PAUSE_MS: u64 = 250;
 
+/// The header by which a client says that it sends the same request again.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// Where such an exchange is. What is awaited of the host follows from it.
 #[derive(Debug)]
 enum State {
+    /// The host is asked whether the request's idempotency key is in use.
+    Claiming,
     /// The registry is asked to hold what the request needs.
     Holding,
     /// Others hold what the request needs; it waits.
@@ -89,6 +101,17 @@ impl Head {
         let start = self.headers.first("content-type").and_then(|value| value.get(..kind.len()));
         start.is_some_and(|start| start.eq_ignore_ascii_case(kind))
     }
+
+    /// How its body is coded beside gzip, which can be undone; none where it is not.
+    fn coding(&self) -> Option<&str> {
+        let codings =
+            self.headers.all("content-encoding").filter_map(|value| core::str::from_utf8(value).ok());
+        let mut codings = codings.flat_map(|value| value.split(',')).map(str::trim);
+        let is_known = |coding: &&str| {
+            ["", "gzip", "identity", "x-gzip"].iter().any(|known| coding.eq_ignore_ascii_case(known))
+        };
+        codings.find(|coding| !is_known(coding))
+    }
 }
 
 /// An exchange within a budget.
@@ -100,6 +123,10 @@ pub(crate) struct Metered {
     body: Body,
     thread: Thread,
     ask: Ask,
+    /// What is held for its tokens.
+    dearest: Dearest,
+    /// What they count for at the provider that has the request.
+    rates: Rates,
     extras: Extras,
     state: State,
     /// What the note of the request announces.
@@ -116,6 +143,8 @@ pub(crate) struct Metered {
     is_tight: bool,
     /// Since when it has waited for room.
     crowded_since: Option<u64>,
+    /// Reads the body of the answer that is a stream.
+    decoder: Decoder,
     stream: Stream,
 }
 
@@ -136,6 +165,8 @@ impl Metered {
             body,
             thread,
             ask,
+            dearest: Dearest::default(),
+            rates: Rates::default(),
             stream: Stream::new(api, extras.asks_for_usage),
             extras,
             state: State::Done,
@@ -146,11 +177,16 @@ impl Metered {
             is_unbounded: false,
             is_tight: false,
             crowded_since: None,
+            decoder: Decoder::default(),
         }
     }
 
     pub(crate) fn step(&mut self, context: &mut Context<'_>, event: Event) -> Next {
         match (mem::replace(&mut self.state, State::Done), event) {
+            (State::Claiming, Event::Claimed) => self.hold(context),
+            (State::Claiming, Event::NotClaimed(conflict)) => {
+                context.refuse(self.api, Refusal::of_key(conflict))
+            }
             (State::Holding, Event::Held(held)) => self.admit(context, &held),
             (State::Holding, Event::NotHeld(error)) => self.not_held(context, error),
             (State::Holding, Event::Unavailable(why)) => self.refuse(context, unavailable(&why)),
@@ -172,10 +208,7 @@ impl Metered {
                 self.gather_failed(context, &head, body.len() as u64, failure.kind)
             }
 
-            (State::Streaming, Event::Piece(piece)) => {
-                self.stream.push(&piece);
-                self.pass_on(context)
-            }
+            (State::Streaming, Event::Piece(piece)) => self.take_piece(context, &piece),
             (State::Streaming, Event::Ended) => self.ended(context),
             (State::Streaming, Event::Failed(failure)) => {
                 let why = match failure.kind {
@@ -218,22 +251,38 @@ impl Metered {
 
     // -- the hold
 
+    /// Begin: with the hold, or with what a client says that might send the request twice.
+    pub(crate) fn begin(&mut self, context: &mut Context<'_>) -> Next {
+        match self.client.headers.first(IDEMPOTENCY_KEY).filter(|key| !key.is_empty()) {
+            Some(key) => {
+                self.state = State::Claiming;
+                Next::Claim(format!("{key}\n{}", self.thread.id))
+            }
+            None => self.hold(context),
+        }
+    }
+
     /// Ask the registry to hold what the request needs at first.
-    pub(crate) fn hold(&mut self, context: &mut Context<'_>) -> Next {
+    fn hold(&mut self, context: &mut Context<'_>) -> Next {
         self.state = State::Holding;
+        self.dearest = Dearest::of(context.config, self.attempts.left(), &self.model());
         let slice = context.config.completion_slice;
+        let least = if self.is_tight { self.ask.least_of_last(slice) } else { self.ask.least(slice) };
+        let [prompt_tokens, completion_tokens] = self.dearest.weigh(self.ask.prompt, self.ask.first(slice));
+        let [_, least_completion_tokens] = self.dearest.weigh(self.ask.prompt, least);
         Next::Hold(Hold {
             open: self.thread.open.clone(),
             thread_id: self.thread.id.clone(),
             request_id: self.request_id(),
-            prompt_tokens: self.ask.prompt,
-            completion_tokens: self.ask.first(slice),
-            least_completion_tokens: if self.is_tight {
-                self.ask.least_of_last(slice)
-            } else {
-                self.ask.least(slice)
-            },
+            prompt_tokens,
+            completion_tokens,
+            least_completion_tokens,
         })
+    }
+
+    /// The model that is asked for.
+    fn model(&self) -> Cow<'_, str> {
+        self.body.fields().model().unwrap_or_default()
     }
 
     fn request_id(&self) -> String {
@@ -245,13 +294,16 @@ impl Metered {
         if held.repeated {
             return self.refuse(context, Refusal::overloaded("the host has used the exchange's id before"));
         }
-        let own = self.ask.prompt.saturating_add(held.completion_tokens);
-        self.allowance = Some(Allowance::new(self.ask.prompt, held.completion_tokens));
-        self.standing = Some(Standing::held(held, own));
-        let is_last = self.is_tight || self.ask.is_last(held);
+        let [prompt, _] = self.dearest.weigh(self.ask.prompt, 0);
+        self.allowance = Some(Allowance::new(prompt, held.completion_tokens));
+        self.standing = Some(Standing::held(held, prompt.saturating_add(held.completion_tokens)));
+        let granted = self.dearest.unweigh(self.ask.prompt, held);
+        let in_completion = Ask { prompt: self.dearest.in_completion(self.ask.prompt), ..self.ask };
+        let is_last = self.is_tight || in_completion.is_last(&granted);
         let last = is_last.then(|| Extras::has_tools(self.api, &self.body.fields()));
-        let note = Note::of(context.config, &self.ask, held, self.thread.has_parent(), last);
-        let ceiling = self.ask.ceiling(held, context.config.completion_slice);
+        let weighed = Ask { prompt, ..self.ask };
+        let note = Note::of(context.config, &weighed, held, self.thread.has_parent(), last);
+        let ceiling = self.ask.ceiling(&granted, context.config.completion_slice);
         self.extras.admit(note.text, is_last, ceiling);
         self.announces = note.announces;
         self.send(context)
@@ -299,6 +351,41 @@ impl Metered {
         Next::Settle(settle)
     }
 
+    /// Count what was used; where that is nothing, the hold is let go of.
+    fn charge(&mut self, context: &mut Context<'_>, used: Option<Used>, after: After) -> Next {
+        match used {
+            Some(used) => self.settle(used, after),
+            None => {
+                self.release(context);
+                self.settled(context, after)
+            }
+        }
+    }
+
+    /// Whether its provider goes on with the answer, whoever reads it.
+    fn is_background(&self) -> bool {
+        self.body.fields().background == Some("true")
+    }
+
+    /// Keep what is held until somebody asks for the answer by its name.
+    fn keep(&mut self, context: &mut Context<'_>, name: String) {
+        let Some(Used { prompt, completion }) =
+            self.allowance.take().and_then(|held| held.lost(LostCalls::All))
+        else {
+            return;
+        };
+        let upstream = self.attempts.upstream().unwrap_or_default();
+        context.actions.push(Action::Keep(Kept {
+            name,
+            hold: HoldName { thread_id: self.thread.id.clone(), request_id: self.request_id() },
+            upstream: u32::try_from(upstream).unwrap_or(u32::MAX),
+            model: self.model().into_owned(),
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            for_ms: context.config.background_timeout_ms,
+        }));
+    }
+
     fn settled(&mut self, context: &mut Context<'_>, after: After) -> Next {
         match after {
             After::Whole(head, body) => {
@@ -332,6 +419,9 @@ impl Metered {
 
     /// Send the request to the provider whose turn it is.
     fn send(&mut self, context: &mut Context<'_>) -> Next {
+        if let Some(upstream) = self.attempts.upstream().and_then(|at| context.config.upstreams.get(at)) {
+            self.rates = Rates::of(upstream, &self.model());
+        }
         let body = self.extras.apply(self.api, &self.body).map(String::into_bytes);
         let what = What { body, is_whole: !self.ask.is_stream, is_metered: true };
         match self.client.send(context.config, &self.attempts, context.now, what) {
@@ -392,8 +482,21 @@ impl Metered {
         };
         let why = format!("the upstream's answer {why}");
         context.log_failure(&self.attempts, &why);
-        let used = Used { prompt: self.ask.prompt, completion: estimate::of_output(received_bytes) };
+        let seen = Tokens {
+            input: self.ask.prompt,
+            output: estimate::of_output(received_bytes),
+            ..Tokens::default()
+        };
+        let used = Used::of(self.rates.weigh(seen));
         self.settle(used, After::Refuse(Refusal::new(status, ErrorKind::Upstream, why)))
+    }
+
+    /// Nobody can tell what an answer used: all that was held for it.
+    fn unreadable(&mut self, context: &mut Context<'_>, why: &str) -> Next {
+        let why = format!("the upstream's answer {why}");
+        context.log_failure(&self.attempts, &why);
+        let all = self.allowance.as_ref().and_then(|allowance| allowance.lost(LostCalls::All));
+        self.charge(context, all, After::Refuse(Refusal::new(502, ErrorKind::Upstream, why)))
     }
 
     fn refuse(&mut self, context: &mut Context<'_>, refusal: Refusal) -> Next {
@@ -413,7 +516,12 @@ impl Metered {
         if !head.is_success() || head.is_kind("application/json") {
             return self.gather(context, head, Vec::new());
         }
+        if let Some(coding) = head.coding() {
+            let why = format!("is coded as {coding:?}, which was not asked for");
+            return self.unreadable(context, &why);
+        }
         self.accepted(context);
+        self.decoder = Decoder::default();
         self.respond(context, &head, ResponseBody::Pieces);
         self.read_on(context)
     }
@@ -439,10 +547,26 @@ impl Metered {
 
     /// An answer has come that is no stream: count it, or see what becomes of a request that was refused.
     fn judge(&mut self, context: &mut Context<'_>, head: Head, body: Vec<u8>, is_whole: bool) -> Next {
+        if let Some(coding) = head.coding().filter(|_| head.is_success()) {
+            let why = format!("is coded as {coding:?}, which was not asked for");
+            return self.unreadable(context, &why);
+        }
+        let decoded = match Decoder::read_whole(&body, context.config.max_response_bytes) {
+            Ok(Cow::Owned(decoded)) => Some(decoded),
+            Ok(Cow::Borrowed(_)) => None,
+            Err(why) if head.is_success() => return self.unreadable(context, &format!("{why}")),
+            Err(_) => None,
+        };
+        let is_whole = is_whole && decoded.is_none();
+        let body = decoded.unwrap_or(body);
         if head.is_success() {
             self.accepted(context);
+            if let Some(name) = background::unfinished(&body).filter(|_| self.is_background()) {
+                self.keep(context, name);
+                return self.settled(context, After::Whole(head, (!is_whole).then_some(body)));
+            }
             let used = self.used_by(context, &body);
-            return self.settle(used, After::Whole(head, (!is_whole).then_some(body)));
+            return self.charge(context, used, After::Whole(head, (!is_whole).then_some(body)));
         }
         if let Some(what) = self.extras.take_back(self.api, &self.body.fields(), head.status, &body) {
             context.log_failure(&self.attempts, &format!("status {}; again without {what}", head.status));
@@ -480,36 +604,46 @@ impl Metered {
     /// Begin the response with the head of an answer, and with where the thread stands.
     fn respond(&mut self, context: &mut Context<'_>, head: &Head, body: ResponseBody) {
         let standing = self.standing.filter(|_| head.is_success());
+        let mut remove = if standing.is_some() { other_limits(&head.headers) } else { Vec::new() };
+        // What was coded no longer is.
+        if head.headers.all("content-encoding").next().is_some() && head.coding().is_none() {
+            remove.push("content-encoding".into());
+        }
         context.actions.push(Action::Respond(Response {
             status: head.status,
             passed: true,
-            remove: if standing.is_some() { other_limits(&head.headers) } else { Vec::new() },
+            remove,
             set: standing.map(|standing| standing.headers()).unwrap_or_default(),
             body,
         }));
     }
 
-    /// What an answer in one used. It may be the events of a stream all the same.
-    fn used_by(&mut self, context: &mut Context<'_>, body: &[u8]) -> Used {
+    /// What an answer in one used; none where it is an error and nothing else. It may be the events of a stream
+    /// all the same.
+    fn used_by(&mut self, context: &mut Context<'_>, body: &[u8]) -> Option<Used> {
         let bounds = self.bounds(context);
+        let text = String::from_utf8_lossy(sse::without_mark(body));
         let mut tally = Tally::default();
-        match core::str::from_utf8(body) {
-            Ok(text) if json::fields(text, &mut |_, _| {}).is_ok() => self.api.whole(text, &mut tally),
-            Ok(text) if is_events(text) => {
-                self.stream.push(body);
-                self.stream.count();
-                self.stream.read(&bounds, None, &mut Vec::new());
-                self.stream.finish(&mut Vec::new());
-                tally = self.stream.tally();
+        if is_events(&text) {
+            self.stream.push(body);
+            self.stream.count();
+            self.stream.read(&bounds, None, &mut Vec::new());
+            self.stream.finish(&mut Vec::new());
+            tally = self.stream.tally();
+        } else {
+            self.api.whole(&text, &mut tally);
+            if !tally.is_reported() && json::fields(&text, &mut |_, _| {}).is_err() {
+                // Nobody can read it, and somebody wrote it.
+                tally = Tally::default();
+                tally.writes_bytes(body.len() as u64);
             }
-            // Nobody can read it, and somebody wrote it.
-            _ => tally.writes_bytes(body.len() as u64),
         }
         tally.ends();
-        if !tally.is_reported() {
+        let used = bounds.used(&tally);
+        if used.is_some() && !tally.is_reported() {
             self.log_no_usage(context);
         }
-        tally.used(bounds.prompt, bounds.most)
+        used
     }
 
     fn log_no_usage(&self, context: &mut Context<'_>) {
@@ -526,6 +660,7 @@ impl Metered {
         let asked = self.extras.ceiling.map(|ceiling| ceiling.saturating_mul(self.ask.choices));
         Bounds {
             prompt: self.ask.prompt,
+            rates: self.rates,
             most: asked.or(self.ask.output),
             event_bytes: context.config.max_response_bytes,
         }
@@ -540,6 +675,16 @@ impl Metered {
         Next::Read(self.read_ms(context))
     }
 
+    fn take_piece(&mut self, context: &mut Context<'_>, piece: &[u8]) -> Next {
+        match self.decoder.read(piece, context.config.max_response_bytes) {
+            Ok(piece) => {
+                self.stream.push(&piece);
+                self.pass_on(context)
+            }
+            Err(_) => self.cut(context, ErrorKind::Upstream, "the upstream's answer cannot be decompressed"),
+        }
+    }
+
     /// Pass on what has come of a stream, as far as it is paid for.
     fn pass_on(&mut self, context: &mut Context<'_>) -> Next {
         let bounds = self.bounds(context);
@@ -548,13 +693,7 @@ impl Metered {
         let stop = self.stream.read(&bounds, allowance.as_ref(), &mut out);
         send_bytes(context, out);
         match (stop, allowance) {
-            (Stop::Ended, _) => {
-                let used = self.stream.used(&bounds);
-                if !self.stream.is_reported() {
-                    self.log_no_usage(context);
-                }
-                self.settle(used, After::Stream)
-            }
+            (Stop::Ended, _) => self.count_stream(context, After::Stream),
             (Stop::Exceeds(used), Some(allowance)) => self.grow(context, used, allowance),
             (Stop::TooLong, _) => {
                 self.cut(context, ErrorKind::Upstream, "an event of the upstream is too long")
@@ -565,7 +704,8 @@ impl Metered {
 
     /// Hold more for a stream that has used more.
     fn grow(&mut self, context: &Context<'_>, used: Used, allowance: Allowance) -> Next {
-        let [prompt, completion, least] = allowance.grown(used, context.config.completion_slice);
+        let [_, slice] = self.dearest.weigh(0, context.config.completion_slice);
+        let [prompt, completion, least] = allowance.grown(used, slice.max(1));
         self.state = State::Growing(prompt);
         Next::Hold(Hold {
             open: Vec::new(),
@@ -592,10 +732,25 @@ impl Metered {
             send_bytes(context, rest);
             return Next::Done;
         }
-        if !self.stream.is_reported() {
+        self.count_stream(context, After::Last(rest))
+    }
+
+    /// Count a stream that its provider has ended.
+    fn count_stream(&mut self, context: &mut Context<'_>, after: After) -> Next {
+        if self.stream.used(&self.bounds(context)).is_some() && !self.stream.is_reported() {
             self.log_no_usage(context);
         }
-        self.settle(self.stream.used(&self.bounds(context)), After::Last(rest))
+        self.charge_stream(context, after)
+    }
+
+    /// Count a stream as far as it has come; one that goes on in the background is not over.
+    fn charge_stream(&mut self, context: &mut Context<'_>, after: After) -> Next {
+        if let Some(name) = self.stream.name_of_rest().filter(|_| self.is_background()) {
+            let name = name.into();
+            self.keep(context, name);
+            return self.settled(context, after);
+        }
+        self.charge(context, self.stream.used(&self.bounds(context)), after)
     }
 
     /// End a stream early. It is counted first: whoever reads that the budget is used up can rely on it.
@@ -604,7 +759,7 @@ impl Metered {
         if self.stream.is_counted() {
             return self.settled(context, after);
         }
-        self.settle(self.stream.used(&self.bounds(context)), after)
+        self.charge_stream(context, after)
     }
 
     // -- the ends that others make
@@ -628,8 +783,8 @@ impl Metered {
             }
             State::Sending | State::Gathering(..) => self.abandon(context, After::Nothing),
             State::Streaming if self.stream.is_counted() => Next::Done,
-            State::Streaming => self.settle(self.stream.used(&self.bounds(context)), After::Nothing),
-            State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
+            State::Streaming => self.charge_stream(context, After::Nothing),
+            State::Claiming | State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
                 context.out_of_turn(&Event::Left)
             }
         }
@@ -645,7 +800,7 @@ impl Metered {
                 self.abandon(context, After::Refuse(Refusal::overloaded(WHY)))
             }
             State::Streaming => self.cut(context, ErrorKind::Overloaded, WHY),
-            State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
+            State::Claiming | State::Holding | State::Growing(_) | State::Settling(_) | State::Done => {
                 context.out_of_turn(&Event::Stopping)
             }
         }
@@ -653,19 +808,14 @@ impl Metered {
 
     /// Give up a request that was sent, without its answer.
     fn abandon(&mut self, context: &mut Context<'_>, after: After) -> Next {
-        match self.allowance.as_ref().and_then(|allowance| allowance.lost(context.config.lost_calls)) {
-            Some(used) => self.settle(used, after),
-            None => {
-                self.release(context);
-                self.settled(context, after)
-            }
-        }
+        let lost = self.allowance.as_ref().and_then(|allowance| allowance.lost(context.config.lost_calls));
+        self.charge(context, lost, after)
     }
 }
 
 /// Whether it is the text of a stream.
 fn is_events(text: &str) -> bool {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text).trim_start();
+    let text = text.trim_start();
     ["data:", "event:", "id:", "retry:", ":"].iter().any(|field| text.starts_with(field))
 }
 

@@ -22,8 +22,8 @@ enum State {
 /// An exchange without a budget.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    client: Client,
-    attempts: Attempts,
+    pub(crate) client: Client,
+    pub(crate) attempts: Attempts,
     state: State,
     /// Whether it is only for want of a thread that no budget applies.
     is_unidentified: bool,
@@ -48,7 +48,7 @@ impl Pass {
     }
 
     /// Send the request to the provider whose turn it is.
-    fn send(&mut self, context: &mut Context<'_>) -> Next {
+    pub(crate) fn send(&mut self, context: &mut Context<'_>) -> Next {
         self.state = State::Sending;
         let what = What { body: None, is_whole: false, is_metered: false };
         match self.client.send(context.config, &self.attempts, context.now, what) {

@@ -4,7 +4,7 @@ use crate::api::{self, Api};
 use crate::config::Config;
 use crate::registry::{BudgetExhausted, RegistryError};
 use crate::standing::{Grouped, Standing};
-use crate::turn::{Header, Response, ResponseBody};
+use crate::turn::{Header, KeyConflict, Response, ResponseBody};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -138,6 +138,15 @@ impl Refusal {
             header("x-should-retry", "false")
         });
         refusal
+    }
+
+    /// An idempotency key says that a request is one that it is not, or one that is under way.
+    pub(crate) fn of_key(conflict: KeyConflict) -> Self {
+        let (status, why) = match conflict {
+            KeyConflict::InFlight => (409, "a request with this idempotency key is under way"),
+            KeyConflict::OtherBody => (422, "this idempotency key was used for a request with another body"),
+        };
+        Self::new(status, ErrorKind::InvalidRequest, why)
     }
 
     /// No provider has answered.

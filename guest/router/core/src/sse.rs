@@ -1,5 +1,6 @@
 //! Server-sent events, split as they arrive. <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
+use crate::json;
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
@@ -53,10 +54,19 @@ impl Events {
                 }
                 _ => end + 1,
             };
-            let is_empty = self.line == end;
+            let line = self.line..end;
+            let is_end = line.is_empty()
+                || match begins_event(&self.buffer[after..]) {
+                    Some(begins) => begins && is_whole(&self.buffer[line]),
+                    // What comes next decides it.
+                    None => {
+                        self.searched = end;
+                        return None;
+                    }
+                };
             self.searched = after;
             self.line = after;
-            if is_empty {
+            if is_end {
                 let event = self.start..after;
                 self.start = after;
                 return Some(&self.buffer[event]);
@@ -70,9 +80,40 @@ impl Events {
     }
 }
 
+/// Whether a line begins an event; none while that cannot be told.
+fn begins_event(line: &[u8]) -> Option<bool> {
+    let starts = [&b"data:"[..], b"event:"];
+    if starts.iter().any(|start| line.starts_with(start)) {
+        return Some(true);
+    }
+    if starts.iter().any(|start| start.starts_with(line)) { None } else { Some(false) }
+}
+
+/// Whether what has come of an event is all that it carries. Some providers leave the empty line out behind it.
+pub(crate) fn is_whole(event: &[u8]) -> bool {
+    let data = data(event);
+    let is_object =
+        || core::str::from_utf8(&data).is_ok_and(|data| json::fields(data, &mut |_, _| {}).is_ok());
+    data.trim_ascii() == b"[DONE]" || is_object()
+}
+
+/// Without the byte-order mark that a text may begin with.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Whether an event says by its name, or by that of its field, that there is an error.
+pub(crate) fn is_error(event: &[u8]) -> bool {
+    let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+    lines.any(|line| {
+        line.starts_with(b"error:")
+            || line.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii() == b"error")
+    })
+}
+
 /// What an event carries: its `data` lines. A byte-order mark before the first event is no part of it.
 pub(crate) fn data(event: &[u8]) -> Cow<'_, [u8]> {
-    let event = event.strip_prefix(b"\xef\xbb\xbf").unwrap_or(event);
+    let event = without_mark(event);
     // Between CR and LF there is an empty line too many, which is no data.
     let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| {
         let line = line.strip_prefix(b"data:")?;

@@ -2,9 +2,10 @@
 
 use crate::allowance::Allowance;
 use crate::api::Api;
-use crate::json;
 use crate::sse::{self, Events};
 use crate::tally::{Tally, Used};
+use crate::weights::Rates;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
 
@@ -42,13 +43,16 @@ pub(crate) struct Bounds {
     pub(crate) prompt: u64,
     /// The most output that the provider was asked for.
     pub(crate) most: Option<u64>,
+    /// What its tokens count for.
+    pub(crate) rates: Rates,
     /// The longest event, in bytes.
     pub(crate) event_bytes: u64,
 }
 
 impl Bounds {
-    fn used(&self, tally: &Tally) -> Used {
-        tally.used(self.prompt, self.most)
+    /// What an answer has used so far; none where it is an error and nothing else.
+    pub(crate) fn used(&self, tally: &Tally) -> Option<Used> {
+        (!tally.is_free()).then(|| Used::of(self.rates.weigh(tally.used(self.prompt, self.most))))
     }
 }
 
@@ -73,17 +77,17 @@ impl Stream {
     pub(crate) fn read(&mut self, bounds: &Bounds, allowance: Option<&Allowance>, out: &mut Vec<u8>) -> Stop {
         out.append(&mut self.back);
         while let Some(event) = self.events.next() {
-            let data = sse::data(event);
-            let is_usage =
-                core::str::from_utf8(&data).is_ok_and(|data| self.api.event(data, &mut self.tally));
+            let is_usage = read_event(self.api, event, &mut self.tally);
             let shown = if is_usage && self.hides_usage { &[][..] } else { event };
-            let used = bounds.used(&self.tally);
             if self.is_counted {
                 out.extend_from_slice(shown);
             } else if self.tally.has_ended() {
                 self.back.extend_from_slice(shown);
                 return Stop::Ended;
-            } else if allowance.is_some_and(|allowance| !allowance.covers(used)) {
+            } else if let (Some(allowance), Some(used)) = (allowance, bounds.used(&self.tally))
+                && !allowance.covers(used)
+                && !self.tally.has_stopped()
+            {
                 self.back.extend_from_slice(shown);
                 return Stop::Exceeds(used);
             } else {
@@ -93,26 +97,41 @@ impl Stream {
         if self.events.pending() as u64 > bounds.event_bytes { Stop::TooLong } else { Stop::Empty }
     }
 
-    /// The provider has ended it: what is left is an event too, but half a one is not passed on.
+    /// The provider has ended it: what is left is an event too, but half a one is not passed on. What is no
+    /// stream is an answer all the same.
     pub(crate) fn finish(&mut self, out: &mut Vec<u8>) {
         let rest = self.events.rest();
-        let data = sse::data(rest);
-        let Ok(data) = core::str::from_utf8(&data) else { return };
-        let is_usage = self.api.event(data, &mut self.tally);
-        let is_whole = data == "[DONE]" || json::fields(data, &mut |_, _| {}).is_ok();
-        if is_whole && !(is_usage && self.hides_usage) {
+        let text = String::from_utf8_lossy(sse::without_mark(rest));
+        if text.trim_start().starts_with('{') {
+            self.api.whole(&text, &mut self.tally);
+            self.tally.ends();
+            out.extend_from_slice(rest);
+            return;
+        }
+        let is_usage = read_event(self.api, rest, &mut self.tally);
+        if sse::is_whole(rest) && !(is_usage && self.hides_usage) {
             out.extend_from_slice(rest);
         }
     }
 
-    /// What it has used so far.
-    pub(crate) fn used(&self, bounds: &Bounds) -> Used {
+    /// What it has used so far; none where it is an error and nothing else.
+    pub(crate) fn used(&self, bounds: &Bounds) -> Option<Used> {
         bounds.used(&self.tally)
     }
 
     /// Whether its provider has said what it used.
     pub(crate) fn is_reported(&self) -> bool {
         self.tally.is_reported()
+    }
+
+    /// Whether it has said all that it uses.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.tally.has_ended()
+    }
+
+    /// What its provider calls the answer of which it is only the beginning.
+    pub(crate) fn name_of_rest(&self) -> Option<&str> {
+        self.tally.name_of_rest()
     }
 
     /// Its count, as far as it has come.
@@ -129,4 +148,13 @@ impl Stream {
     pub(crate) fn is_counted(&self) -> bool {
         self.is_counted
     }
+}
+
+/// Count what an event says; true when it carries the usage and nothing else.
+fn read_event(api: &dyn Api, event: &[u8], tally: &mut Tally) -> bool {
+    if sse::is_error(event) {
+        tally.fails();
+    }
+    // A byte that is no text makes one character of an answer unreadable, and not all it says.
+    api.event(&String::from_utf8_lossy(&sse::data(event)), tally)
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Event {
     Request(Request),
+    Recalled(Option<Kept>),
+    Claimed,
+    NotClaimed(KeyConflict),
     Held(Held),
     NotHeld(RegistryError),
     Settled(Consumed),
@@ -32,6 +35,9 @@ impl Event {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Request(_) => "request",
+            Self::Recalled(_) => "recalled",
+            Self::Claimed => "claimed",
+            Self::NotClaimed(_) => "not-claimed",
             Self::Held(_) => "held",
             Self::NotHeld(_) => "not-held",
             Self::Settled(_) => "settled",
@@ -84,6 +90,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// Why an idempotency key cannot be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyConflict {
+    InFlight,
+    OtherBody,
+}
+
 /// Why there is no answer, or no more of it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,6 +133,7 @@ pub enum Action {
     #[serde(with = "text")]
     Bytes(Vec<u8>),
     Release(HoldName),
+    Keep(Kept),
     Acknowledge(Acknowledged),
     Unidentified(String),
     Log(LogEntry),
@@ -128,6 +143,8 @@ pub enum Action {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Next {
+    Recall(String),
+    Claim(String),
     Hold(Hold),
     Settle(Settle),
     Send(ProviderRequest),
@@ -138,10 +155,24 @@ pub enum Next {
 }
 
 /// Names a hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct HoldName {
     pub thread_id: String,
     pub request_id: String,
+}
+
+/// A hold that stays.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kept {
+    pub name: String,
+    pub hold: HoldName,
+    pub upstream: u32,
+    pub model: String,
+    pub prompt_tokens: u64,
+    pub completion_tokens: u64,
+    pub for_ms: u64,
 }
 
 /// What is to be held.

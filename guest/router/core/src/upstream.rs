@@ -189,7 +189,7 @@ mod tests {
             url: url.into(),
             models: models.iter().map(|&model| model.into()).collect(),
             key_env: key_env.map(Into::into),
-            key_header: None,
+            ..Upstream::default()
         });
         Config { upstreams: upstreams.collect(), ..Config::default() }
     }

@@ -2,12 +2,12 @@
 //! that a host can carry out.
 
 use thread_budget_router_core::{
-    Answer, BudgetExhausted, Config, Consumed, Event, Exchange, Failure, FailureKind, Held, Next,
-    RegistryError, Request, RequestBody, Severity, Usage,
+    Answer, BudgetExhausted, Config, Consumed, Event, Exchange, Failure, FailureKind, Held, HoldName, Kept,
+    KeyConflict, Next, RegistryError, Request, RequestBody, Severity, Usage,
 };
 
 /// What requests and answers are made of.
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 28] = [
     r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"max_tokens":50,"tools":[{"name":"f"}],"stream":true}"#,
     r#"{"model":"m","messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"data:image/png;base64,iVBO"}}]}],"n":3,"stream_options":{"include_usage":null}}"#,
     r#"{"messages":[{"role":"assistant","tool_calls":[{}]},{"role":"tool","content":"\ud83d\ude00\u00e9"}],"thinking":{"type":"enabled","budget_tokens":9000},"max_tokens":64000,"cache_control":{}}"#,
@@ -20,6 +20,12 @@ const TEXTS: [&str; 22] = [
     "data: [DONE]\n\n",
     "event: message_delta\rdata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":5}}\r\r",
     "data: {\"type\":\"response.completed\",\"response\":{\"usage\":{\"input_tokens\":1,\"output_tokens\":1}}}\n\n",
+    r#"{"input":"hi","background":true,"stream":true}"#,
+    r#"{"id":"r","status":"queued","usage":null}"#,
+    r#"{"id":"r","status":"completed","usage":{"input_tokens":"7","iterations":[{"output_tokens":1e15}]}}"#,
+    "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\"}}\n",
+    r#"{"error":{},"choices":[{"usage":{"total_tokens":9}}],"timings":{"prompt_n":1}}"#,
+    "\u{1f}\u{8}",
     "[[[[",
     "\"",
     "\\u",
@@ -31,7 +37,7 @@ const TEXTS: [&str; 22] = [
     ":",
     ",",
 ];
-const HEADERS: [&str; 12] = [
+const HEADERS: [&str; 13] = [
     "x-thread-id: a\n",
     "X-Thread-ID: é\n",
     "x-parent-thread-id: p\n",
@@ -40,17 +46,20 @@ const HEADERS: [&str; 12] = [
     "content-type: text/event-stream\n",
     "content-type: application/json\n",
     "content-encoding: gzip\n",
+    "idempotency-key: k\n",
     "retry-after: 1e300\n",
     "upgrade: websocket\n",
     "\n::\u{0}: \n",
     "anthropic-version",
 ];
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 12] = [
     "/v1/chat/completions",
     "/v1/completions",
     "/v1/embeddings",
     "/v1/responses",
     "/v1/responses/compact",
+    "/v1/responses/r?stream=true",
+    "/v1/responses/r/cancel",
     "/v1/messages?beta=true",
     "/v1/messages/count_tokens",
     "/v1/models/é",
@@ -119,13 +128,15 @@ fn request(luck: &mut fastrand::Rng) -> Event {
 /// An event that answers what was asked, or any other.
 fn event(next: &Next, luck: &mut fastrand::Rng) -> Event {
     let kind = match next {
-        _ if luck.u8(0..20) == 0 => luck.u8(0..13),
+        _ if luck.u8(0..20) == 0 => luck.u8(0..17),
+        Next::Recall(_) => *luck.choice(&[13, 13, 14]).unwrap(),
+        Next::Claim(_) => *luck.choice(&[15, 15, 16]).unwrap(),
         Next::Hold(_) => *luck.choice(&[1, 1, 1, 2, 5]).unwrap(),
         Next::Settle(_) => *luck.choice(&[3, 3, 4, 5]).unwrap(),
         Next::Send(_) => *luck.choice(&[6, 6, 6, 9, 11, 12]).unwrap(),
         Next::Read(_) => *luck.choice(&[7, 7, 7, 8, 9, 11, 12]).unwrap(),
         Next::Wait(_) => *luck.choice(&[10, 10, 11, 12]).unwrap(),
-        Next::Resume | Next::Done => luck.u8(0..13),
+        Next::Resume | Next::Done => luck.u8(0..17),
     };
     match kind {
         0 => request(luck),
@@ -168,14 +179,26 @@ fn event(next: &Next, luck: &mut fastrand::Rng) -> Event {
         }),
         10 => Event::Woke,
         11 => Event::Left,
-        _ => Event::Stopping,
+        12 => Event::Stopping,
+        13 => Event::Recalled(Some(Kept {
+            name: "r".into(),
+            hold: HoldName { thread_id: "a".into(), request_id: "x.1".into() },
+            upstream: luck.u32(..),
+            model: "m".into(),
+            prompt_tokens: number(luck),
+            completion_tokens: number(luck),
+            for_ms: number(luck),
+        })),
+        14 => Event::Recalled(None),
+        15 => Event::Claimed,
+        _ => Event::NotClaimed(*luck.choice(&[KeyConflict::InFlight, KeyConflict::OtherBody]).unwrap()),
     }
 }
 
 #[test]
 fn nothing_that_is_said_breaks_the_rules() {
     let config = Config::from_json(
-        r#"{"upstreams":[{"url":"https://a/v1"},{"url":"https://b?x=1","models":["m"],"key_env":"B"}],"allow_thread_options":true,"max_response_bytes":2000}"#,
+        r#"{"upstreams":[{"url":"https://a/v1","weights":[{"input":0.3,"output":1000,"reasoning":0}]},{"url":"https://b?x=1","models":["m"],"key_env":"B"}],"allow_thread_options":true,"max_response_bytes":2000}"#,
     )
     .unwrap();
     let mut sent = 0;

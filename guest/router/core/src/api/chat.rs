@@ -52,21 +52,24 @@ impl Answers for Chat {
 
 /// Read a chunk, also of a completion.
 pub(super) fn event(data: &str, tally: &mut Tally) -> bool {
-    if data == "[DONE]" {
+    if data.trim() == "[DONE]" {
         tally.ends();
         return false;
     }
     let (mut has_choices, mut has_usage) = (false, false);
-    let _ = json::fields(data, &mut |name, value| match name {
-        "choices" => {
-            has_choices = !json::is_empty_array(value);
-            tally.writes(value);
+    let _ = json::fields(data, &mut |name, value| {
+        tally.reads(name, value);
+        match name {
+            "choices" => {
+                has_choices = !json::is_empty_array(value);
+                tally.writes(value);
+            }
+            "usage" => has_usage = json::is_object(value),
+            _ => {}
         }
-        "usage" => {
-            has_usage = json::is_object(value);
-            tally.reports(value);
-        }
-        _ => {}
     });
+    if has_usage && !has_choices {
+        tally.stops();
+    }
     has_usage && !has_choices
 }

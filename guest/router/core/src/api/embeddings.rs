@@ -29,7 +29,7 @@ impl Requests for Embeddings {
 impl Answers for Embeddings {
     fn whole(&self, body: &str, tally: &mut Tally) {
         tally.reports(r#"{"completion_tokens":0}"#);
-        read(body, &["usage"], &[], tally);
+        read(body, &[], tally);
     }
 
     fn event(&self, _: &str, _: &mut Tally) -> bool {

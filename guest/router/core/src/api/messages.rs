@@ -63,26 +63,32 @@ impl Requests for Messages {
 
 impl Answers for Messages {
     fn whole(&self, body: &str, tally: &mut Tally) {
-        read(body, &["usage"], &["content"], tally);
+        read(body, &["content"], tally);
     }
 
     fn event(&self, data: &str, tally: &mut Tally) -> bool {
         let Some(kind) = json::field(data, "type").and_then(json::text) else { return false };
         match &*kind {
             "message_start" => {
-                if let Some(message) = json::field(data, "message") {
-                    read(message, &["usage"], &[], tally);
+                let message = json::field(data, "message");
+                if let Some(usage) = message.and_then(|message| json::field(message, "usage")) {
+                    tally.starts(usage);
                 }
             }
-            "content_block_delta" => read(data, &[], &["delta"], tally),
+            "content_block_delta" => read(data, &["delta"], tally),
+            // There may be several, and the last counts, be it behind the one that says why the model stops.
             "message_delta" => {
-                read(data, &["usage"], &[], tally);
+                read(data, &[], tally);
                 let reason = json::field(data, "delta").and_then(|delta| json::field(delta, "stop_reason"));
                 if reason.is_some_and(|reason| reason != "null") {
-                    tally.ends();
+                    tally.stops();
                 }
             }
-            "message_stop" => tally.ends(),
+            "error" => tally.fails(),
+            "message_stop" => {
+                read(data, &[], tally);
+                tally.ends();
+            }
             _ => {}
         }
         false

@@ -62,7 +62,7 @@ pub(crate) trait Requests {
 pub(crate) trait Answers {
     /// Read an answer that is no stream.
     fn whole(&self, body: &str, tally: &mut Tally) {
-        read(body, &["usage"], &["choices"], tally);
+        read(body, &["choices"], tally);
     }
 
     /// Read an event of a stream; true when it carries the usage and nothing else.
@@ -95,18 +95,23 @@ pub(crate) fn of(path: &str) -> Option<&'static dyn Api> {
     ALL.into_iter().find(|api| path.eq_ignore_ascii_case(api.path()))
 }
 
+/// The API whose responses can be asked for again.
+pub(crate) fn responses() -> &'static dyn Api {
+    &responses::Responses
+}
+
 /// The API that an error is written for where no API costs anything.
 pub(crate) fn of_client(is_anthropic: bool) -> &'static dyn Api {
     if is_anthropic { &messages::Messages } else { &chat::Chat }
 }
 
-/// Read the fields of an answer or an event: those that report usage, and those that hold what the model wrote.
-fn read(object: &str, usage: &[&str], written: &[&str], tally: &mut Tally) {
-    // What cannot be read is nothing that a client could read either.
+/// Read an answer or an event: what it says of usage and errors, and these fields, which hold what the model
+/// wrote.
+fn read(object: &str, written: &[&str], tally: &mut Tally) {
+    // What comes before an error in it can be read all the same.
     let _ = json::fields(object, &mut |name, value| {
-        if usage.contains(&name) {
-            tally.reports(value);
-        } else if written.contains(&name) {
+        tally.reads(name, value);
+        if written.contains(&name) {
             tally.writes(value);
         }
     });

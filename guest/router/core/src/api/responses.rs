@@ -60,19 +60,26 @@ fn takes_an_item(item: &str) -> bool {
 
 impl Answers for Responses {
     fn whole(&self, body: &str, tally: &mut Tally) {
-        read(body, &["usage"], &["output"], tally);
+        read(body, &["output"], tally);
     }
 
     fn event(&self, data: &str, tally: &mut Tally) -> bool {
         let Some(kind) = json::field(data, "type").and_then(json::text) else { return false };
         match &*kind {
-            "response.completed" | "response.incomplete" | "response.failed" => {
+            "response.created" | "response.queued" => {
+                let id = json::field(data, "response").and_then(|response| json::field(response, "id"));
+                if let Some(id) = id.and_then(json::text) {
+                    tally.names(&id);
+                }
+            }
+            "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
                 if let Some(response) = json::field(data, "response") {
-                    read(response, &["usage"], &[], tally);
+                    read(response, &[], tally);
                 }
                 tally.ends();
             }
-            kind if kind.ends_with(".delta") => read(data, &[], &["delta"], tally),
+            "error" => tally.fails(),
+            kind if kind.ends_with(".delta") => read(data, &["delta"], tally),
             _ => {}
         }
         false

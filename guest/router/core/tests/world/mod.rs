@@ -373,6 +373,7 @@ impl World {
                 self.now = self.now.max(call.wakes_at);
                 Event::Woke
             }
+            Next::Recall(_) | Next::Claim(_) => panic!("nobody here has a key, or asks for what was kept"),
             Next::Resume | Next::Done => panic!("there is nothing to go on with"),
         };
         self.tell(call, event);
@@ -401,6 +402,7 @@ impl World {
                     assert!(self.registry.holds.remove(&name).is_some(), "{name:?} is not held");
                 }
                 Action::Acknowledge(it) => self.registry.acknowledge(&it.thread_id, &it.warnings),
+                Action::Keep(_) => panic!("nothing here is made in the background"),
                 Action::Unidentified(_) | Action::Log(_) => {}
             }
         }
