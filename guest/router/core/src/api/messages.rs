@@ -1,0 +1,87 @@
+//! Anthropic's messages, `POST /v1/messages`.
+
+use super::{Answers, Api, Requests, latest_of_user, read};
+use crate::body::Fields;
+use crate::json::{self, quote};
+use crate::refusal::ErrorKind;
+use crate::splice::Splice;
+use crate::tally::Tally;
+use alloc::format;
+use alloc::string::String;
+
+#[derive(Debug)]
+pub(super) struct Messages;
+
+impl Api for Messages {
+    fn path(&self) -> &'static str {
+        "/v1/messages"
+    }
+}
+
+impl Requests for Messages {
+    fn prompt(&self) -> &'static [&'static str] {
+        &["messages", "system", "tools"]
+    }
+
+    fn ceilings(&self) -> &'static [&'static str] {
+        &["max_tokens"]
+    }
+
+    fn tools_off(&self) -> &'static [[&'static str; 3]] {
+        &[["tools", "tool_choice", r#"{"type":"none"}"#]]
+    }
+
+    /// A block behind the last one: what a cache has of the conversation ends before it.
+    fn add_note<'a>(&self, fields: &Fields<'a>, note: &str, splice: &mut Splice<'a>) -> bool {
+        let message = fields.messages.and_then(latest_of_user);
+        let Some(content) = message.and_then(|message| json::field(message, "content")) else { return false };
+        let block = |text: &str| format!(r#"{{"type":"text","text":{text}}}"#);
+        let note = block(&quote(note));
+        if json::is_text(content) {
+            splice.replace(content, format!("[{},{note}]", block(content)));
+            return true;
+        }
+        if json::is_array(content) {
+            splice.push(content, &note);
+            return true;
+        }
+        false
+    }
+}
+
+impl Answers for Messages {
+    fn whole(&self, body: &str, tally: &mut Tally) {
+        read(body, &["usage"], &["content"], tally);
+    }
+
+    fn event(&self, data: &str, tally: &mut Tally) -> bool {
+        let Some(kind) = json::field(data, "type").and_then(json::text) else { return false };
+        match &*kind {
+            "message_start" => {
+                if let Some(message) = json::field(data, "message") {
+                    read(message, &["usage"], &[], tally);
+                }
+            }
+            "content_block_delta" => read(data, &[], &["delta"], tally),
+            "message_delta" => {
+                read(data, &["usage"], &[], tally);
+                let reason = json::field(data, "delta").and_then(|delta| json::field(delta, "stop_reason"));
+                if reason.is_some_and(|reason| reason != "null") {
+                    tally.ends();
+                }
+            }
+            "message_stop" => tally.ends(),
+            _ => {}
+        }
+        false
+    }
+
+    fn error(&self, kind: ErrorKind, message: &str) -> String {
+        let (kind, message) = (quote(kind.as_str()), quote(message));
+        format!(r#"{{"type":"error","error":{{"type":{kind},"message":{message}}}}}"#)
+    }
+
+    fn error_events(&self, kind: ErrorKind, message: &str) -> String {
+        format!("event: error\ndata: {}\n\n", self.error(kind, message))
+    }
+}
