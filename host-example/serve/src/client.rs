@@ -1,9 +1,9 @@
 //! The client of an exchange: its request as the policy reads it, and its response, at once or piece by piece.
 
+use super::exchange::Underway;
 use super::memory::Share;
 use super::policy::contract::RequestBody;
 use super::upstream::Body as Upstream;
-use super::working::Working;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -21,67 +22,60 @@ const BACKLOG: usize = 8;
 /// How much of a request's body may come before it draws on the memory that all share, in bytes.
 const FREE_BODY_BYTES: usize = 64 << 10;
 
-/// Why a request's body was not read.
-#[derive(Debug)]
-pub(super) enum Unread {
-    /// There is no memory for it.
-    Memory,
-}
-
-/// Read a request's body, no more than `most` bytes of it, `within` that time. `memory` is drawn on for it.
-pub(super) async fn read(
-    body: Incoming,
-    most: u64,
-    within: Duration,
-    memory: &mut Share,
-) -> Result<RequestBody, Unread> {
+/// Read a request's body, no more than `most` bytes of it, `within` that time; none where there is no memory
+/// for it, which is drawn from `memory`.
+pub(super) async fn read(body: Incoming, most: u64, within: Duration, memory: &mut Share) -> Option<RequestBody> {
     if body.is_end_stream() {
-        return Ok(RequestBody::Whole(Vec::new()));
+        return Some(RequestBody::Whole(Vec::new()));
     }
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     match timeout(within, gather(body, most, memory)).await {
         Ok(read) => read,
-        Err(_) => Ok(RequestBody::TooSlow),
+        Err(_) => Some(RequestBody::TooSlow),
     }
 }
 
-async fn gather(mut body: Incoming, most: usize, memory: &mut Share) -> Result<RequestBody, Unread> {
+async fn gather(mut body: Incoming, most: usize, memory: &mut Share) -> Option<RequestBody> {
     // What a client announces it may never send; so memory is taken for what has come.
     let mut gathered = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Ok(RequestBody::Broken) };
+        let Ok(frame) = frame else { return Some(RequestBody::Broken) };
         let Ok(data) = frame.into_data() else { continue };
         let before = gathered.len();
         if data.len() > most - before {
-            return Ok(RequestBody::TooLong);
+            return Some(RequestBody::TooLong);
         }
         let beyond = |bytes: usize| bytes.saturating_sub(FREE_BODY_BYTES);
         let more = beyond(before + data.len()) - beyond(before);
         if more > 0 && !memory.draw(more) {
-            return Err(Unread::Memory);
+            return None;
         }
         gathered.extend_from_slice(&data);
     }
-    Ok(RequestBody::Whole(gathered.into()))
+    Some(RequestBody::Whole(gathered.into()))
 }
 
 /// Who gets the response of an exchange.
 pub(super) struct Client {
     response: Option<oneshot::Sender<Response<Body>>>,
     pieces: Option<mpsc::Sender<Piece>>,
+    /// How long it may take no piece.
+    patience: Duration,
+    is_gone: bool,
 }
 
-enum Piece {
+/// A part of a response.
+pub(super) enum Piece {
     Bytes(Bytes),
     /// It is whole.
     End,
 }
 
 impl Client {
-    /// One, and where its response's head comes.
-    pub(super) fn new() -> (Self, oneshot::Receiver<Response<Body>>) {
+    /// One, and where its response comes.
+    pub(super) fn new(patience: Duration) -> (Self, oneshot::Receiver<Response<Body>>) {
         let (sender, receiver) = oneshot::channel();
-        (Self { response: Some(sender), pieces: None }, receiver)
+        (Self { response: Some(sender), pieces: None, patience, is_gone: false }, receiver)
     }
 
     /// Begin the response. It goes to nobody when the client has left.
@@ -98,23 +92,32 @@ impl Client {
         Body::Pieces(receiver)
     }
 
-    /// Send a piece, when the client has room for it. It goes nowhere when the client has left.
-    pub(super) async fn send(&self, bytes: Vec<u8>) {
-        if let Some(pieces) = &self.pieces {
-            let _ = pieces.send(Piece::Bytes(bytes.into())).await;
-        }
+    /// Send a piece. It goes nowhere when the client has left, as one has that takes nothing.
+    pub(super) async fn send(&mut self, bytes: Vec<u8>) {
+        self.put(Piece::Bytes(bytes.into())).await;
     }
 
     /// End a response of pieces well. Without that it breaks off.
-    pub(super) async fn end(&self) {
-        if let Some(pieces) = &self.pieces {
-            let _ = pieces.send(Piece::End).await;
+    pub(super) async fn end(&mut self) {
+        self.put(Piece::End).await;
+    }
+
+    async fn put(&mut self, piece: Piece) {
+        let Some(pieces) = &self.pieces else { return };
+        let piece = match pieces.try_send(piece) {
+            Err(TrySendError::Full(piece)) => piece,
+            Ok(()) | Err(TrySendError::Closed(_)) => return,
+        };
+        if timeout(self.patience, pieces.send(piece)).await.is_err() {
+            self.pieces = None;
+            self.is_gone = true;
         }
     }
 
     /// Until the client is gone.
     pub(super) async fn left(&mut self) {
         match (&mut self.response, &self.pieces) {
+            _ if self.is_gone => {}
             (Some(response), _) => response.closed().await,
             (None, Some(pieces)) => pieces.closed().await,
             (None, None) => std::future::pending().await,
@@ -129,7 +132,7 @@ pub(super) enum Body {
     /// What an exchange sends.
     Pieces(mpsc::Receiver<Piece>),
     /// A provider's, as it comes; meanwhile the exchange counts as under way.
-    Passed(Upstream, Working),
+    Passed(Upstream, #[expect(dead_code, reason = "its drop says that the exchange is over")] Underway),
 }
 
 /// The response cannot be finished.
@@ -153,10 +156,9 @@ impl http_body::Body for Body {
                 Some(Piece::End) => None,
                 None => Some(Err(BrokenOff("the exchange ended before its response did".into()))),
             },
-            Self::Passed(body, _) => {
-                ready!(body.poll_next(context)).transpose().map(|piece| piece.map_err(|failure| failure.reason))
-                    .map(|piece| piece.map_err(BrokenOff))
-            }
+            Self::Passed(body, _) => ready!(body.poll_next(context))
+                .transpose()
+                .map(|piece| piece.map_err(|failure| BrokenOff(failure.reason))),
         };
         Poll::Ready(piece.map(|piece| piece.map(Frame::data)))
     }

@@ -16,6 +16,7 @@ struct Inner {
     begun: Instant,
     places: Mutex<HashMap<u64, Arc<State>>>,
     number: AtomicU64,
+    /// Told when a connection ends, or waits for its client.
     freed: Notify,
 }
 
@@ -98,7 +99,14 @@ pub(super) struct Place {
 impl Place {
     /// Until it has to go.
     pub(super) async fn evicted(&self) {
-        self.state.evicted.notified().await;
+        loop {
+            self.state.evicted.notified().await;
+            if self.state.works.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            // Something goes on by now: another has to go.
+            self.inner.freed.notify_waiters();
+        }
     }
 
     /// Something goes on for the client, until what this returns is dropped. Meanwhile the connection stays.
@@ -125,7 +133,9 @@ pub(super) struct Work {
 impl Drop for Work {
     fn drop(&mut self) {
         self.state.waits_since.store(self.inner.now(), Ordering::Relaxed);
-        self.state.works.fetch_sub(1, Ordering::Relaxed);
+        if self.state.works.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.inner.freed.notify_waiters();
+        }
     }
 }
 

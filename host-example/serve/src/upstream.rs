@@ -2,13 +2,16 @@
 
 mod connections;
 
+pub(super) use connections::Connector;
+
 use super::RouterError;
 use super::config::Config;
 use super::headers::{change, remove_hop_by_hop};
 use super::policy::Broken;
-use super::policy::contract::{Failure, FailureKind, OwnKey, Send};
+use super::tls;
+use super::policy::contract::{self, Failure, FailureKind, OwnKey};
 use bytes::{Bytes, BytesMut};
-use connections::{Connections, Connector, Sender, Unsent};
+use connections::{Connections, Sender, Unsent};
 use http_body::{Body as _, SizeHint};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -48,6 +51,12 @@ pub(super) struct Order {
     whole: Option<usize>,
 }
 
+/// What makes connections to providers, for every thread.
+pub(super) fn connector(config: &Config) -> Result<Connector, RouterError> {
+    let connect_timeout = Duration::from_millis(config.router.connect_timeout_ms);
+    Ok(connections::connector(tls::connector(config)?, connect_timeout))
+}
+
 impl Upstreams {
     /// Those of the configuration. Their connections belong to the thread that uses this.
     pub(super) fn new(config: &Config, connector: &Connector) -> Result<Self, RouterError> {
@@ -81,7 +90,7 @@ impl Upstreams {
         method: &Method,
         headers: &HeaderMap,
         body: &Bytes,
-        send: Send,
+        send: contract::ProviderRequest,
     ) -> Result<Order, Broken> {
         let refuse = || Broken::Policy(format!("it wants to send to {}, which is no upstream", send.url));
         let place = send.upstream as usize;
@@ -120,9 +129,10 @@ impl Upstreams {
     /// Send it, and wait for the answer's head, or for all of the answer where that is wanted.
     pub(super) async fn send(&self, order: Order) -> Result<Answer, Failure> {
         let Order { upstream, mut request, connect, head, idle, deadline, whole } = order;
+        let to = self.0[upstream].uri();
         let connections = &self.0[upstream].connections;
         let (response, sender) = loop {
-            let connecting = connections.get(&self.0[upstream].uri());
+            let connecting = connections.get(&to);
             let sender = match timeout_at(deadline.min(after(connect)), connecting).await {
                 Ok(Ok(sender)) => sender,
                 Ok(Err(reason)) => return Err(failure(FailureKind::Unsent, reason)),

@@ -74,7 +74,7 @@ async fn run(name: &str, case: Case) {
             (running, registry) = start(&config).await;
         }
         for (thread, limit) in &step.set_limits {
-            registry.set_limit(thread, *limit).unwrap();
+            registry.set_limit(thread, *limit).await.unwrap();
         }
         let base = format!("http://{}", running.address());
         take(&at, &client, &base, &script, &registry, step).await;
@@ -124,10 +124,10 @@ async fn take(
         let of = |usage: thread_budget_host::Usage| {
             [usage.prompt_tokens, usage.completion_tokens, usage.request_count]
         };
-        let known = registry.get_usage(&thread).unwrap().map(of);
+        let known = registry.get_usage(&thread).await.unwrap().map(of);
         assert_eq!(known, usage, "{at}: usage of {thread}");
         let started = Instant::now();
-        while registry.held_tokens(&thread).unwrap() > 0 {
+        while registry.held_tokens(&thread).await.unwrap() > 0 {
             assert!(started.elapsed() < PATIENCE, "{at}: {thread} still holds tokens");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

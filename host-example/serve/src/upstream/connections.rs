@@ -183,6 +183,9 @@ fn unsent(error: &mut TrySendError<Request<Full<Bytes>>>) -> Unsent {
 
 /// What is behind an error, which is where it says what happened.
 pub(super) fn reason(error: &(dyn StdError + 'static)) -> String {
-    let last = std::iter::successors(Some(error), |error| error.source()).last();
-    last.map_or_else(String::new, ToString::to_string)
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
 }
