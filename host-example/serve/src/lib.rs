@@ -299,8 +299,10 @@ impl Running {
                 tracing::error!("some requests did not end");
             }
         }
-        self.agents.abort();
-        let _ = (&mut self.agents).await;
+        if !self.agents.is_finished() {
+            self.agents.abort();
+            let _ = (&mut self.agents).await;
+        }
         if let Some(workers) = self.workers.take().and_then(Arc::into_inner) {
             // What they still do is dropped, and what that held is owed.
             let _ = tokio::task::spawn_blocking(|| workers.end()).await;
