@@ -161,20 +161,16 @@ impl Budget {
         }
     }
 
-    /// Add what one request used, overshoot included.
-    pub(crate) fn record(&mut self, tokens: Tokens) {
-        self.add(tokens);
-        self.average_tokens = match self.request_count {
-            0 => tokens.total(),
-            _ => moved_average(self.average_tokens, tokens.total()),
-        };
-        self.request_count = self.request_count.saturating_add(1);
-    }
-
-    /// Add what a request that was recorded used beyond that.
-    pub(crate) fn add(&mut self, tokens: Tokens) {
-        self.used.prompt = self.used.prompt.saturating_add(tokens.prompt);
-        self.used.completion = self.used.completion.saturating_add(tokens.completion);
+    /// Add what one request used, overshoot included, or what one that was recorded used beyond that.
+    pub(crate) fn record(&mut self, tokens: Tokens, is_request: bool) {
+        self.used = self.used.plus(tokens);
+        if is_request {
+            self.average_tokens = match self.request_count {
+                0 => tokens.total(),
+                _ => moved_average(self.average_tokens, tokens.total()),
+            };
+            self.request_count = self.request_count.saturating_add(1);
+        }
     }
 
     /// Those of these thresholds that are reached and not crossed yet.
@@ -232,7 +228,7 @@ mod tests {
 
     fn used(max_tokens: u64, prompt_tokens: u64, completion_tokens: u64) -> Budget {
         let mut budget = Budget::new(max_tokens);
-        budget.record(Tokens::new(prompt_tokens, completion_tokens));
+        budget.record(Tokens::new(prompt_tokens, completion_tokens), true);
         budget
     }
 
@@ -324,7 +320,7 @@ mod tests {
             (&[u64::MAX, 0], u64::MAX - u64::MAX / 4),
         ] {
             let mut budget = Budget::new(1_000);
-            requests.iter().for_each(|tokens| budget.record(Tokens::new(*tokens, 0)));
+            requests.iter().for_each(|tokens| budget.record(Tokens::new(*tokens, 0), true));
             assert_eq!(budget.average_tokens(), expected, "{requests:?}");
         }
     }

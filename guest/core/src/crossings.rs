@@ -49,17 +49,11 @@ impl Crossings {
         self.0[word] &= !(PENDING << shift);
     }
 
-    /// Those crossed, ascending by percent.
+    /// Those crossed, ascending by percent. Mostly there are none.
     pub(crate) fn iter(self) -> impl Iterator<Item = Threshold> {
-        self.0.into_iter().zip(0..).flat_map(|(mut word, at)| {
-            core::iter::from_fn(move || {
-                // In an empty word this is the bit above the last percent, which is never set.
-                let lowest = word.trailing_zeros() / BITS;
-                let severity = severity(word >> (lowest * BITS))?;
-                word &= !((SEVERITY | PENDING) << (lowest * BITS));
-                Some(Threshold { percent: at * PERCENTS_PER_WORD + lowest + 1, severity })
-            })
-        })
+        let last = if self == Self::NONE { 0 } else { 100 };
+        let crossed = move |percent| Some(Threshold { percent, severity: severity(self.bits(percent))? });
+        (1..=last).filter_map(crossed)
     }
 
     /// Those whose warnings are pending, ascending by percent.

@@ -146,15 +146,17 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
         Some(removed)
     }
 
-    /// What comes after that name in the order of the index, whether it is there or not.
-    pub(crate) fn iter_after(&self, name: Option<[&str; PARTS]>) -> impl Iterator<Item = &T> {
+    /// What comes next after that name in the order of the index, whether it is there or not; the first
+    /// without a name.
+    pub(crate) fn after(&self, name: Option<[&str; PARTS]>) -> Option<&T> {
         let (page, at) = match name.map(|name| self.find(hash(name), name)) {
             None => (0, 0),
             Some((page, Ok(at))) => (page, at + 1),
             Some((page, Err(at))) => (page, at),
         };
-        let pages = self.pages.get(page..).unwrap_or_default();
-        pages.iter().flat_map(|page| &page.entries).skip(at).map(|entry| &entry.kept)
+        let in_page = self.pages.get(page)?.entries.get(at);
+        let entry = in_page.or_else(|| self.pages.get(page + 1)?.entries.first())?;
+        Some(&entry.kept)
     }
 
     /// The page that the name belongs to, and where it is in it (`Ok`) or would be (`Err`).

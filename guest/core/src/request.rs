@@ -25,11 +25,12 @@ pub(crate) struct Request {
     /// The id of the thread that it was made for, and its own.
     ids: Box<str>,
     thread_id_len: usize,
-    /// When it was first held or, where it has a mark, when that was left: a number that grows.
-    since: Cell<u64>,
     hold: Cell<Option<Hold>>,
     /// The mark: what was charged already.
     charged: Cell<Option<Tokens>>,
+    /// When each was made: numbers that grow.
+    held_since: Cell<u64>,
+    marked_since: Cell<u64>,
     /// Where it counts.
     at: RefCell<ThreadBudget>,
     /// Whether that is an ancestor of the thread that it was made for.
@@ -46,45 +47,45 @@ impl Named<2> for Rc<Request> {
 }
 
 impl Request {
-    /// A request of that thread, with neither hold nor mark yet.
-    pub(crate) fn new(thread: &ThreadBudget, request_id: &str, since: u64) -> Rc<Self> {
-        Self::made_for(thread.thread_id(), request_id, since, thread, false)
-    }
-
-    /// A request of a thread of that id that is gone.
-    pub(crate) fn moved(thread_id: &str, request_id: &str, since: u64, at: &ThreadBudget) -> Rc<Self> {
-        let request = Self::made_for(thread_id, request_id, since, at, true);
-        at.moved_here(false).push(&request);
-        request
-    }
-
-    fn made_for(thread_id: &str, request_id: &str, since: u64, at: &ThreadBudget, moved: bool) -> Rc<Self> {
+    /// A request of that thread or, where `made_for` names one that is gone, of that. It has neither hold
+    /// nor mark yet.
+    pub(crate) fn new(at: &ThreadBudget, made_for: Option<&str>, request_id: &str) -> Rc<Self> {
+        let thread_id = made_for.unwrap_or(at.thread_id());
         let mut ids = String::with_capacity(thread_id.len() + request_id.len());
         ids.push_str(thread_id);
         ids.push_str(request_id);
-        Rc::new(Self {
+        let request = Rc::new(Self {
             ids: ids.into(),
             thread_id_len: thread_id.len(),
-            since: Cell::new(since),
             hold: Cell::new(None),
             charged: Cell::new(None),
+            held_since: Cell::new(0),
+            marked_since: Cell::new(0),
             at: RefCell::new(at.clone()),
-            moved: Cell::new(moved),
+            moved: Cell::new(made_for.is_some()),
             next: RefCell::default(),
             previous: RefCell::default(),
-        })
+        });
+        if request.is_moved() {
+            at.moved_here(false).push(&request);
+        }
+        request
     }
 
     pub(crate) fn thread_id(&self) -> &str {
-        &self.ids[..self.thread_id_len]
+        self.ids.get(..self.thread_id_len).unwrap_or_default()
     }
 
     pub(crate) fn request_id(&self) -> &str {
-        &self.ids[self.thread_id_len..]
+        self.ids.get(self.thread_id_len..).unwrap_or_default()
     }
 
-    pub(crate) fn since(&self) -> u64 {
-        self.since.get()
+    pub(crate) fn held_since(&self) -> Option<u64> {
+        self.hold().map(|_| self.held_since.get())
+    }
+
+    pub(crate) fn marked_since(&self) -> Option<u64> {
+        self.charged().map(|_| self.marked_since.get())
     }
 
     pub(crate) fn at(&self) -> ThreadBudget {
@@ -113,9 +114,21 @@ impl Request {
         self.charged.get()
     }
 
-    /// Hold this instead of what was held. Nothing else changes what a thread and its ancestors hold, but
-    /// for the end of a thread.
-    pub(crate) fn set_hold(&self, hold: Option<Hold>) {
+    /// Hold this, for the first time now, or instead of what was held.
+    pub(crate) fn hold_since(&self, hold: Hold, now: u64) {
+        if self.hold().is_none() {
+            self.held_since.set(now);
+        }
+        self.set_hold(Some(hold));
+    }
+
+    /// Hold nothing.
+    pub(crate) fn release(&self) {
+        self.set_hold(None);
+    }
+
+    /// Nothing else changes what a thread and its ancestors hold, but for the end of a thread.
+    fn set_hold(&self, hold: Option<Hold>) {
         let (had, before) = (self.hold().is_some(), self.held_tokens());
         self.hold.set(hold);
         let at = self.at.borrow();
@@ -134,17 +147,15 @@ impl Request {
         self.charged.set(charged);
     }
 
-    /// Leave a mark where there was none.
-    pub(crate) fn mark(self: &Rc<Self>, charged: Tokens, since: u64) {
+    /// Leave a mark where there is none.
+    pub(crate) fn mark_since(self: &Rc<Self>, charged: Tokens, now: u64) {
         self.set_charged(Some(charged));
-        self.since.set(since);
+        self.marked_since.set(now);
     }
 
-    /// Count in an ancestor of the thread that has counted it until now and is about to go.
+    /// Count in an ancestor of the thread that it has left.
     pub(crate) fn move_to(self: &Rc<Self>, ancestor: &ThreadBudget) {
-        let marked = self.charged().is_some();
-        self.leave();
-        ancestor.moved_here(marked).push(self);
+        ancestor.moved_here(self.charged().is_some()).push(self);
         self.moved.set(true);
         self.at.replace(ancestor.clone());
     }
@@ -185,11 +196,11 @@ impl Moved {
         };
     }
 
-    pub(crate) fn first(&self) -> Option<Rc<Request>> {
-        self.0.borrow().upgrade()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = Rc<Request>> {
-        core::iter::successors(self.first(), |request| request.next.borrow().upgrade())
+    pub(crate) fn for_each(&self, do_it: &mut dyn FnMut(&Rc<Request>)) {
+        let mut next = self.0.borrow().upgrade();
+        while let Some(request) = next {
+            do_it(&request);
+            next = request.next.borrow().upgrade();
+        }
     }
 }

@@ -3,8 +3,8 @@
 //! A name leads to its request wherever that counts by now: in its thread or, when that is gone, in an
 //! ancestor.
 
-use crate::index::Index;
-use crate::request::Request;
+use crate::index::{Index, Named};
+use crate::request::{Hold, Request};
 use crate::request_window::WINDOW;
 use crate::sorted::{ByKey, sorted};
 use crate::thread::ThreadBudget;
@@ -40,18 +40,19 @@ impl Requests {
     /// A request of the thread or, where `made_for` names one that is gone, of that. It is here to be given
     /// a hold or a mark.
     pub(crate) fn add(&mut self, at: &ThreadBudget, made_for: Option<&str>, request_id: &str) -> Rc<Request> {
-        let since = self.next();
-        let request = match made_for {
-            None => Request::new(at, request_id, since),
-            Some(thread_id) => Request::moved(thread_id, request_id, since, at),
-        };
+        let request = Request::new(at, made_for, request_id);
         self.by_name.insert(request.clone());
         request
     }
 
+    /// Hold this for the request instead of what was held.
+    pub(crate) fn hold(&mut self, request: &Request, hold: Hold) {
+        request.hold_since(hold, self.now());
+    }
+
     /// Let go of what is held.
     pub(crate) fn release(&mut self, request: &Rc<Request>) {
-        request.set_hold(None);
+        request.release();
         if request.charged().is_none() {
             self.end(request);
         }
@@ -59,77 +60,81 @@ impl Requests {
 
     /// Let go of hold and mark.
     pub(crate) fn end(&mut self, request: &Rc<Request>) {
-        request.set_hold(None);
+        request.release();
         request.leave();
         self.forget(request);
     }
 
-    /// Let go of all that counts in the thread.
-    pub(crate) fn end_all(&mut self, thread: &ThreadBudget) {
-        while let Some(request) = self.first_at(thread) {
-            self.end(&request);
-        }
-    }
-
-    /// Note what a request without a hold was charged. Its mark never says less than before.
+    /// Leave a mark. It never says less than before.
     pub(crate) fn mark(&mut self, request: &Rc<Request>, charged: Tokens) {
         match request.charged() {
             Some(before) => request.set_charged(Some(before.max(charged))),
             None => {
-                request.mark(charged, self.next());
+                request.mark_since(charged, self.now());
                 self.keep_latest_marks(&request.at());
             }
         }
     }
 
-    /// Those that count in the thread: its own, and those that moved to it.
-    pub(crate) fn at(&self, thread: &ThreadBudget) -> impl Iterator<Item = Rc<Request>> {
-        self.own(thread).cloned().chain(thread.moved_holds()).chain(thread.moved_marks())
+    /// Those with a hold that counts in the thread, its own and what moved to it, in the order in which they
+    /// were first held.
+    pub(crate) fn held_at(&self, thread: &ThreadBudget) -> Vec<Rc<Request>> {
+        self.by_age(thread, &[false, true], Request::held_since)
+    }
+
+    /// Those with a mark of what the thread was charged, oldest first.
+    pub(crate) fn marked_at(&self, thread: &ThreadBudget) -> Vec<Rc<Request>> {
+        self.by_age(thread, &[true], Request::marked_since)
+    }
+
+    /// Those of the thread's own, and of those that moved to it without or with a mark, that have an age.
+    fn by_age(
+        &self,
+        thread: &ThreadBudget,
+        moved: &[bool],
+        age: fn(&Request) -> Option<u64>,
+    ) -> Vec<Rc<Request>> {
+        let mut found = Vec::new();
+        let mut find = |request: &Rc<Request>| {
+            found.extend(age(request).map(|age| ByKey(age, request.clone())));
+        };
+        let mut last = [thread.thread_id(), ""];
+        while let Some(request) = self.by_name.after(Some(last))
+            && request.thread_id() == thread.thread_id()
+        {
+            last = request.name();
+            if !request.is_moved() {
+                find(request);
+            }
+        }
+        moved.iter().for_each(|marked| thread.for_each_moved(*marked, &mut find));
+        sorted(found).collect()
     }
 
     /// Move those that count in the thread, which is about to go, to an ancestor. Without one they end.
     pub(crate) fn move_all(&mut self, thread: &ThreadBudget, ancestor: Option<&ThreadBudget>) {
-        // At most as many as a thread may hold and mark of its own.
-        let own: Vec<_> = self.own(thread).cloned().collect();
-        own.into_iter().for_each(|request| self.move_one(request, ancestor));
-        // As many as there are, so they are taken one by one.
-        while let Some(request) = thread.moved_holds().chain(thread.moved_marks()).next() {
-            self.move_one(request, ancestor);
-        }
-        if let Some(ancestor) = ancestor {
-            self.keep_latest_marks(ancestor);
-        }
+        self.held_at(thread).iter().for_each(|request| self.move_one(request, ancestor));
+        self.marked_at(thread).iter().for_each(|request| self.move_one(request, ancestor));
     }
 
-    fn first_at(&self, thread: &ThreadBudget) -> Option<Rc<Request>> {
-        self.at(thread).next()
-    }
-
-    fn move_one(&mut self, request: Rc<Request>, ancestor: Option<&ThreadBudget>) {
+    fn move_one(&mut self, request: &Rc<Request>, ancestor: Option<&ThreadBudget>) {
+        request.leave();
         match ancestor {
-            Some(ancestor) => request.move_to(ancestor),
-            None => {
-                request.leave();
-                self.forget(&request);
+            None => self.forget(request),
+            Some(ancestor) => {
+                request.move_to(ancestor);
+                if request.charged().is_some() {
+                    self.keep_latest_marks(ancestor);
+                }
             }
         }
     }
 
-    fn own(&self, thread: &ThreadBudget) -> impl Iterator<Item = &Rc<Request>> {
-        let of_that_id = self.by_name.iter_after(Some([thread.thread_id(), ""]));
-        of_that_id
-            .take_while(|request| request.thread_id() == thread.thread_id())
-            .filter(|request| !request.is_moved())
-    }
-
+    /// Of the marks of what the thread was charged.
     fn keep_latest_marks(&mut self, thread: &ThreadBudget) {
-        let own = self.own(thread).filter(|request| request.charged().is_some()).cloned();
-        let marks: Vec<_> =
-            own.chain(thread.moved_marks()).map(|request| ByKey(request.since(), request)).collect();
+        let marks = self.marked_at(thread);
         let excess = marks.len().saturating_sub(MOST_MARKS);
-        if excess > 0 {
-            sorted(marks).take(excess).for_each(|request| self.unmark(&request));
-        }
+        marks.iter().take(excess).for_each(|request| self.unmark(request));
     }
 
     fn unmark(&mut self, request: &Rc<Request>) {
@@ -143,7 +148,7 @@ impl Requests {
         self.by_name.remove([request.thread_id(), request.request_id()]);
     }
 
-    fn next(&mut self) -> u64 {
+    fn now(&mut self) -> u64 {
         self.made = self.made.saturating_add(1);
         self.made
     }

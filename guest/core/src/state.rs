@@ -7,7 +7,6 @@ use crate::error::RegistryError;
 use crate::request::{Hold, Request};
 use crate::request_window::WINDOW;
 use crate::requests::{MOST_MARKS, Requests};
-use crate::sorted::{ByKey, sorted};
 use crate::thread::ThreadBudget;
 use crate::threshold::{Threshold, Thresholds};
 use crate::tokens::Tokens;
@@ -118,8 +117,7 @@ impl LostState {
 impl ThreadState {
     pub(crate) fn of(thread: &ThreadBudget, requests: &Requests) -> Self {
         let (budget, usage) = (thread.budget(), thread.usage());
-        let in_order: Vec<_> = requests.at(thread).map(|request| ByKey(request.since(), request)).collect();
-        let in_order: Vec<Rc<Request>> = sorted(in_order).collect();
+        let (held, marked) = (requests.held_at(thread), requests.marked_at(thread));
         Self {
             thread_id: thread.thread_id().into(),
             birth: thread.birth(),
@@ -135,11 +133,8 @@ impl ThreadState {
             request_ids: thread
                 .requests()
                 .map_or_else(Vec::new, |requests| requests.iter().map(Into::into).collect()),
-            holds: in_order
-                .iter()
-                .filter_map(|request| Some(HoldState::of(request, request.hold()?)))
-                .collect(),
-            lost: in_order
+            holds: held.iter().filter_map(|request| Some(HoldState::of(request, request.hold()?))).collect(),
+            lost: marked
                 .iter()
                 .filter_map(|request| Some(LostState::of(request, request.charged()?)))
                 .collect(),
@@ -155,13 +150,13 @@ impl ThreadState {
         let remembered = thread
             .requests()
             .map_or(0, |requests| requests.iter().map(|request_id| BLOCK + request_id.len()).sum());
-        let open = |request: Rc<Request>| {
-            let row = size_of::<HoldState>() + size_of::<LostState>() + 2 * size_of::<usize>();
-            let ids = BLOCK + request.thread_id().len() + BLOCK + request.request_id().len();
-            row + 2 * ids
-        };
-        let open: usize = requests.at(thread).map(open).sum();
-        size_of::<Self>() + 7 * BLOCK + thread.thread_id().len() + parent + thresholds + remembered + open
+        let ids = |request: &Rc<Request>| 2 * BLOCK + request.thread_id().len() + request.request_id().len();
+        let held = requests.held_at(thread);
+        let held: usize = held.iter().map(|request| size_of::<HoldState>() + ids(request)).sum();
+        let marked = requests.marked_at(thread);
+        let marked: usize = marked.iter().map(|request| size_of::<LostState>() + ids(request)).sum();
+        let requests = remembered + held + marked;
+        size_of::<Self>() + 7 * BLOCK + thread.thread_id().len() + parent + thresholds + requests
     }
 
     /// What is wrong with it, looked at alone.

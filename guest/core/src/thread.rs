@@ -126,23 +126,16 @@ impl ThreadBudget {
 
     /// Record what one request used, here and in every ancestor, and report what it crossed.
     pub fn consume(&self, prompt_tokens: u64, completion_tokens: u64, thresholds: &Thresholds) -> Consumed {
-        self.record(Tokens::new(prompt_tokens, completion_tokens), thresholds)
+        self.charge(Tokens::new(prompt_tokens, completion_tokens), true, thresholds)
     }
 
-    pub(crate) fn record(&self, tokens: Tokens, thresholds: &Thresholds) -> Consumed {
-        self.charge(thresholds, |budget| budget.record(tokens))
-    }
-
-    /// Add what a request that was recorded used beyond that.
-    pub(crate) fn add(&self, tokens: Tokens, thresholds: &Thresholds) -> Consumed {
-        self.charge(thresholds, |budget| budget.add(tokens))
-    }
-
-    fn charge(&self, thresholds: &Thresholds, count: impl Fn(&mut Budget)) -> Consumed {
+    /// Count tokens here and in every ancestor: those of a request or, for one that was counted before, what
+    /// is more.
+    pub(crate) fn charge(&self, tokens: Tokens, is_request: bool, thresholds: &Thresholds) -> Consumed {
         let (mut room, mut crosses) = (u64::MAX, false);
         for thread in self.line() {
             let mut budget = thread.budget();
-            count(&mut budget);
+            budget.record(tokens, is_request);
             thread.0.budget.set(budget);
             room = room.min(budget.room(thread.held_tokens()));
             crosses |= !budget.reached(thresholds).is_empty();
@@ -194,31 +187,29 @@ impl ThreadBudget {
         reached.iter().for_each(|percent| budget.cross(thresholds.get(percent)));
         self.0.budget.set(budget);
         report.reserve_exact(reached.len());
-        report.extend(self.reports(reached.iter().map(|percent| thresholds.get(percent))));
+        report.extend(reached.iter().map(|percent| self.report(thresholds.get(percent))));
     }
 
-    /// What there is to say of these thresholds, with the numbers of now.
-    fn reports(&self, thresholds: impl Iterator<Item = Threshold>) -> impl Iterator<Item = ThresholdCrossed> {
+    /// What there is to say of a threshold that was crossed, with the numbers of now.
+    #[inline(never)]
+    fn report(&self, Threshold { percent, severity }: Threshold) -> ThresholdCrossed {
         let budget = self.budget();
-        let usage = budget.usage();
-        let percent_used = round_to_tenth(budget.percent_used());
-        let runway = self.room().checked_div(budget.average_tokens());
-        thresholds.map(move |Threshold { percent, severity }| ThresholdCrossed {
+        ThresholdCrossed {
             thread_id: self.thread_id().into(),
             threshold_percent: percent,
             severity,
-            percent_used,
-            tokens_used: usage.total_tokens,
-            tokens_remaining: usage.remaining,
-            max_tokens: usage.max_tokens,
-            runway,
-        })
+            percent_used: round_to_tenth(budget.percent_used()),
+            tokens_used: budget.total_tokens(),
+            tokens_remaining: budget.remaining(),
+            max_tokens: budget.usage().max_tokens,
+            runway: self.room().checked_div(budget.average_tokens()),
+        }
     }
 
     /// The warnings that nobody has acknowledged, ascending by percent.
     #[must_use]
     pub fn pending_warnings(&self) -> Vec<BudgetWarning> {
-        self.reports(self.budget().pending()).map(Into::into).collect()
+        self.budget().pending().map(|threshold| self.report(threshold).into()).collect()
     }
 
     /// The agent has these: percent and limit of each.
@@ -269,14 +260,11 @@ impl ThreadBudget {
         self.0.own_holds.set(self.own_holds() + u16::from(has) - u16::from(had));
     }
 
-    /// The holds that have moved here from threads that are gone.
-    pub(crate) fn moved_holds(&self) -> impl Iterator<Item = Rc<Request>> {
-        self.0.extras.get().into_iter().flat_map(|extras| extras.moved_holds.iter())
-    }
-
-    /// The same for marks, and holds with a mark.
-    pub(crate) fn moved_marks(&self) -> impl Iterator<Item = Rc<Request>> {
-        self.0.extras.get().into_iter().flat_map(|extras| extras.moved_marks.iter())
+    /// Those that have moved here from threads that are gone: holds with or without a mark.
+    pub(crate) fn for_each_moved(&self, marked: bool, do_it: &mut dyn FnMut(&Rc<Request>)) {
+        if self.0.extras.get().is_some() {
+            self.moved_here(marked).for_each(do_it);
+        }
     }
 
     /// Where it keeps track of what moves here. A thread that had children has room for that.
@@ -323,7 +311,7 @@ impl ThreadBudget {
 
     /// Its first child, or the first after the one of that id.
     pub(crate) fn child_after(&self, id: Option<&str>) -> Option<Self> {
-        self.children()?.iter_after(id.map(|id| [id])).next().cloned()
+        self.children()?.after(id.map(|id| [id])).cloned()
     }
 
     pub(crate) fn is_opened(&self) -> bool {

@@ -86,7 +86,7 @@ impl Threads {
     }
 
     fn root_after(&self, id: Option<&str>) -> Option<ThreadBudget> {
-        self.roots.iter_after(id.map(|id| [id])).next().cloned()
+        self.roots.after(id.map(|id| [id])).cloned()
     }
 
     fn index_of(&mut self, thread: &ThreadBudget) -> &mut Index<ThreadBudget, 1> {

@@ -1,6 +1,6 @@
 //! Tokens of one request, as the provider bills them.
 
-/// Prompt and completion tokens. Their sum saturates.
+/// Prompt and completion tokens. Sums saturate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tokens {
     pub(crate) prompt: u64,
@@ -14,6 +14,13 @@ impl Tokens {
 
     pub(crate) const fn total(self) -> u64 {
         self.prompt.saturating_add(self.completion)
+    }
+
+    pub(crate) fn plus(self, others: Self) -> Self {
+        Self::new(
+            self.prompt.saturating_add(others.prompt),
+            self.completion.saturating_add(others.completion),
+        )
     }
 
     /// What these are more than others, of prompt and completion each.

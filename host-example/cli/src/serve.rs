@@ -314,7 +314,7 @@ async fn serve(
         .start()
         .await
         .map_err(failure)?;
-    introduce(&config, &registry, &running)?;
+    introduce(&config, registry.max_tokens_per_thread().await?, &running)?;
     let upkeep = tokio::spawn(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
@@ -344,7 +344,7 @@ fn on_signal() -> Result<Arc<Notify>, Failure> {
 }
 
 /// What a person wants to know first.
-fn introduce(config: &Config, registry: &Registry, running: &Running) -> Result<(), Failure> {
+fn introduce(config: &Config, max_tokens_per_thread: u64, running: &Running) -> Result<(), Failure> {
     let mut out = anstream::AutoStream::auto(io::stdout().lock());
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let mut line = |label: &str, value: &str| writeln!(out, "{BOLD}{label:<10}{BOLD:#}{value}");
@@ -358,7 +358,7 @@ fn introduce(config: &Config, registry: &Registry, running: &Running) -> Result<
             if models.is_empty() { "all models".into() } else { format!("{}…", models.join("… ")) };
         line("upstream", &format!("{url} {FAINT}{models}{FAINT:#}"))?;
     }
-    let tokens = HumanCount(registry.max_tokens_per_thread()?);
+    let tokens = HumanCount(max_tokens_per_thread);
     let place = match &config.database {
         Some(path) => format!("kept in {}", path.display()),
         None => "in memory, gone when this stops; --database keeps them".into(),

@@ -84,7 +84,7 @@ impl Registry {
                 (self.requests.add(&thread, None, request_id), wanted.cut_down(room, 0))
             }
         };
-        request.set_hold(Some(hold));
+        self.requests.hold(&request, hold);
         Ok(request.at().held(hold.tokens.completion, false))
     }
 
@@ -115,7 +115,7 @@ impl Registry {
         if !remember {
             self.requests.end(&request);
         } else if request.is_moved() {
-            request.set_hold(None);
+            request.release();
             self.requests.mark(&request, used);
         } else {
             self.room_to_grow()?;
@@ -168,7 +168,7 @@ impl Registry {
             return Ok(thread.repeated());
         }
         let used = Tokens::new(prompt_tokens, completion_tokens);
-        request.set_hold(None);
+        request.release();
         self.requests.mark(&request, used);
         Ok(self.charge(&thread, used, charged))
     }
@@ -185,10 +185,8 @@ impl Registry {
 
     /// Count what a request used or, where it was charged before, what is more.
     fn charge(&self, thread: &ThreadBudget, used: Tokens, charged: Option<Tokens>) -> Consumed {
-        match charged {
-            None => thread.record(used, &self.thresholds),
-            Some(charged) => thread.add(used.beyond(charged), &self.thresholds),
-        }
+        let more = charged.map_or(used, |charged| used.beyond(charged));
+        thread.charge(more, charged.is_none(), &self.thresholds)
     }
 
     /// The thread, if it remembers the request.

@@ -91,7 +91,7 @@ impl Registry {
             if !thread.line().all(fits) {
                 return Err(state.invalid("what is held passes 2^64-1 tokens"));
             }
-            request.set_hold(Some(hold.hold()));
+            self.requests.hold(&request, hold.hold());
         }
         for lost in &state.lost {
             let request = self.request_of(state, thread, lost.made_for.as_deref(), &lost.request_id)?;
@@ -134,7 +134,8 @@ impl Registry {
 
     /// Undo the restoring of a thread that has no children yet.
     fn take_back(&mut self, thread: &ThreadBudget) {
-        self.requests.end_all(thread);
+        self.requests.held_at(thread).iter().for_each(|request| self.requests.end(request));
+        self.requests.marked_at(thread).iter().for_each(|request| self.requests.end(request));
         self.forget(thread, None);
     }
 }

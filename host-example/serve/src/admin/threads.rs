@@ -1,7 +1,7 @@
 //! The threads as the admin side tells of them.
 //!
 //! Numbers are asked of the registry when they are told. What a thread is related to and which of its
-//! warnings are pending the contract tells in snapshots only, so those come from a census: one pass
+//! warnings nobody has read the contract tells in snapshots only, so those come from a census: one pass
 //! over all threads, taken when it is asked for and good for twenty times as long as it took. So at most
 //! a twentieth of the registry's time goes to it, and with few threads it is never behind.
 
@@ -11,7 +11,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Instant;
 use thread_budget_host::blocking::Registry;
-use thread_budget_host::{CallError, ThreadState};
+use thread_budget_host::{CallError, ThreadState, Threshold};
 
 /// The most threads that are told of at once as the largest.
 pub(super) const MAX_LARGEST: usize = 500;
@@ -47,8 +47,8 @@ pub struct Thread {
     pub request_count: u64,
     /// The thresholds crossed, percent, ascending.
     pub triggered_thresholds: Vec<u32>,
-    /// Those of them whose warnings the agent has not been given, as of the latest census.
-    pub pending_thresholds: Vec<u32>,
+    /// Those of them whose warnings are pending, as of the latest census.
+    pub pending_thresholds: Vec<Threshold>,
 }
 
 /// All threads together.
@@ -62,7 +62,7 @@ pub struct Totals {
     pub completion_tokens: u64,
     /// Threads that have used their limit up.
     pub exhausted_threads: u64,
-    /// Warnings that no agent has been given.
+    /// Warnings that no agent has.
     pub pending_warnings: u64,
 }
 
@@ -78,7 +78,7 @@ pub(super) struct Census {
     parents: HashMap<Arc<str>, Arc<str>>,
     children: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Of the threads that have some.
-    pending: HashMap<Arc<str>, Vec<u32>>,
+    pending: HashMap<Arc<str>, Vec<Threshold>>,
 }
 
 impl Census {
@@ -136,7 +136,7 @@ impl Census {
             totals.completion_tokens = totals.completion_tokens.saturating_add(state.completion_tokens);
         }
         if !state.pending_thresholds.is_empty() {
-            self.pending.insert(state.thread_id.as_str().into(), state.pending_thresholds.clone());
+            self.pending.insert(state.thread_id.as_str().into(), state.pending().collect());
         }
         total
     }
@@ -213,6 +213,8 @@ impl Threads {
                 let total_tokens = state.prompt_tokens.saturating_add(state.completion_tokens);
                 Ok(Thread {
                     held_tokens: self.registry.held_tokens(&state.thread_id)?,
+                    pending_thresholds: state.pending().collect(),
+                    triggered_thresholds: state.triggered_thresholds.iter().map(|t| t.percent).collect(),
                     thread_id: state.thread_id.into(),
                     parent: state.parent.map(Into::into),
                     max_tokens: state.max_tokens,
@@ -222,8 +224,6 @@ impl Threads {
                     remaining: state.max_tokens.saturating_sub(total_tokens),
                     percent_used: percent(total_tokens, state.max_tokens),
                     request_count: state.request_count,
-                    triggered_thresholds: state.triggered_thresholds.iter().map(|it| it.percent).collect(),
-                    pending_thresholds: state.pending_thresholds,
                 })
             })
             .collect()
@@ -271,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_census_is_kept_as_long_as_it_is_good() {
-        let registry = Registry::from(thread_budget_host::Registry::builder().tokens_per_thread(1_000).build().unwrap());
+        let registry =
+            thread_budget_host::Registry::builder().tokens_per_thread(1_000).build().unwrap().blocking();
         let threads = Threads::new(registry.clone());
         let empty = threads.census().unwrap();
         assert_eq!(empty.totals, Totals::default());
@@ -285,7 +286,7 @@ mod tests {
 
     #[test]
     fn tokens_of_children_are_counted_once_and_the_largest_come_with_their_ancestors() {
-        let registry = Registry::from(thread_budget_host::Registry::builder().build().unwrap());
+        let registry = thread_budget_host::Registry::builder().build().unwrap().blocking();
         let below = |parent: &str| ThreadOptions { max_tokens: Some(500), parent: Some(parent.into()) };
         registry.get_budget("root").unwrap();
         registry.open_thread("child", &below("root")).unwrap();

@@ -302,7 +302,7 @@ function showSelected() {
   byId("selected-state").textContent = state;
   byId("selected-state").dataset.state = state;
   if (!thread) return;
-  const pending = thread.pending_thresholds.map((percent) => `${percent} %`).join(", ");
+  const pending = thread.pending_thresholds.map(({ percent }) => `${percent} %`).join(", ");
   figures(byId("figures"), [
     ["used", format(thread.total_tokens)],
     ["held", format(thread.held_tokens)],
