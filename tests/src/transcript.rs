@@ -59,7 +59,7 @@ fn play(transcript: &Value, policy: &mut dyn Policy) -> Result<(), String> {
         }
         now = step["at"].as_u64().unwrap_or(now);
         let turn = policy.step(now, event);
-        check_turn(step, &turn).map_err(|why| at(format!("{why}\n  the turn is {turn}")))?;
+        check_turn(step, &turn).map_err(|why| at(format!("{why}\n  the turn is {}", shortened(&turn))))?;
     }
     Ok(())
 }
@@ -97,7 +97,7 @@ fn check_turn(step: &Value, turn: &Value) -> Result<(), String> {
 
 /// What is said must be so; what is not said does not matter.
 fn differs(expected: &Value, actual: &Value, place: &str) -> Result<(), String> {
-    let wrong = || Err(format!("{place} is {actual} where {expected} is right"));
+    let wrong = || Err(format!("{place} is {} where {} is right", shortened(actual), shortened(expected)));
     if let Some(form) = only_field(expected) {
         match form {
             ("json", value) => {
@@ -151,6 +151,10 @@ fn differs(expected: &Value, actual: &Value, place: &str) -> Result<(), String> 
         (expected, actual) if expected == actual => Ok(()),
         _ => wrong(),
     }
+}
+
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(1_500).collect()
 }
 
 fn text(value: &Value) -> String {

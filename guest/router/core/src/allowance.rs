@@ -50,8 +50,13 @@ impl Ask {
         }
     }
 
-    /// The output that it is no use with less of.
+    /// The output that it needs to go on as it is meant to: what there is of a slice.
     pub(crate) fn least(&self, slice: u64) -> u64 {
+        self.first(slice).min(slice)
+    }
+
+    /// The output that it needs to be answered at all.
+    pub(crate) fn least_of_last(&self, slice: u64) -> u64 {
         self.first(slice).min(LEAST_OUTPUT.saturating_mul(self.choices))
     }
 
@@ -73,11 +78,12 @@ impl Ask {
         says_more.then_some(may / self.choices)
     }
 
-    /// Whether this is the last request of its kind that fits: one more with this prompt, and the answer that
-    /// it gets by then, does not.
+    /// Whether this is the last request of its size that fits. The next one has this prompt, which may be a
+    /// quarter longer than it is estimated, this answer and its own.
     pub(crate) fn is_last(&self, held: &Held) -> bool {
         let answer = held.usage.completion_tokens / held.usage.request_count.max(1);
-        let next = self.prompt.saturating_add(answer.saturating_mul(2)).saturating_add(LEAST_OUTPUT);
+        let prompt = self.prompt.saturating_add(self.prompt / 4);
+        let next = prompt.saturating_add(answer.saturating_mul(2)).saturating_add(LEAST_OUTPUT);
         held.completion_tokens.saturating_add(held.room) < next
     }
 }

@@ -1,5 +1,6 @@
 //! What a client wants: the head of its request, and what is sent to a provider of it.
 
+use crate::api;
 use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::headers::Headers;
@@ -32,8 +33,9 @@ impl Client {
 
     /// Whether it is a client of Anthropic's API: by the path, and where that tells nothing by its headers.
     pub(crate) fn is_anthropic(&self) -> bool {
-        self.target.starts_with("/v1/messages")
-            || ["anthropic-version", "x-api-key"].iter().any(|name| self.headers.all(name).next().is_some())
+        let has = |name| self.headers.all(name).next().is_some();
+        self.path().starts_with("/v1/messages")
+            || api::of(self.path()).is_none() && (has("anthropic-version") || has("x-api-key"))
     }
 
     /// Whether the request says who the client is: in a header, or in the query.

@@ -43,6 +43,11 @@ impl Extras {
         self.ceiling = ceiling;
     }
 
+    /// Whether a request gives the model tools that can be taken away.
+    pub(crate) fn has_tools(api: &dyn Api, fields: &Fields<'_>) -> bool {
+        tools_off(api, fields).next().is_some()
+    }
+
     /// Whether the request carries a note.
     pub(crate) fn has_note(&self) -> bool {
         !self.note.is_empty()
@@ -60,11 +65,8 @@ impl Extras {
             self.lower(api, &fields, ceiling, &mut splice);
         }
         if self.no_tools {
-            for &[list, name, off] in api.tools_off() {
-                if fields.get(list).is_some_and(|tools| json::is_array(tools) && !json::is_empty_array(tools))
-                {
-                    splice.set_field(fields.get(name), name, off);
-                }
+            for &[_, name, off] in tools_off(api, &fields) {
+                splice.set_field(fields.get(name), name, off);
             }
         }
         if !self.note.is_empty() && !api.add_note(&fields, &self.note, &mut splice) {
@@ -143,6 +145,16 @@ impl Extras {
             lower_thinking(thinking, ceiling, splice);
         }
     }
+}
+
+/// What takes the tools of a request away.
+fn tools_off<'a>(
+    api: &dyn Api,
+    fields: &'a Fields<'_>,
+) -> impl Iterator<Item = &'static [&'static str; 3]> + use<'a> {
+    let are_some =
+        |list| fields.get(list).is_some_and(|tools| json::is_array(tools) && !json::is_empty_array(tools));
+    api.tools_off().iter().filter(move |[list, ..]| are_some(list))
 }
 
 /// Keep a budget for thinking below the output that it is part of: three quarters of that, or none.

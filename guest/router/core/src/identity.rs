@@ -23,6 +23,13 @@ pub(crate) struct Thread {
     pub(crate) open: Vec<Opening>,
 }
 
+impl Thread {
+    /// Whether it may share what it has with others, as far as the request says.
+    pub(crate) fn has_parent(&self) -> bool {
+        self.open.iter().any(|opening| opening.options.parent.is_some())
+    }
+}
+
 /// The headers that are the router's own and no provider's.
 pub(crate) fn own_headers(config: &Config) -> [&str; 3] {
     [&config.thread_header, PARENT_HEADER, LIMIT_HEADER]

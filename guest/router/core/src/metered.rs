@@ -110,6 +110,8 @@ pub(crate) struct Metered {
     allowance: Option<Allowance>,
     /// Where the thread stands, as of the latest that the registry said.
     standing: Option<Standing>,
+    /// Whether what it needs to go on as it is meant to does not fit any more, so that it is to be the last.
+    is_tight: bool,
     /// Since when it has waited for room.
     crowded_since: Option<u64>,
     stream: Stream,
@@ -139,6 +141,7 @@ impl Metered {
             attempt: 1,
             allowance: None,
             standing: None,
+            is_tight: false,
             crowded_since: None,
         }
     }
@@ -220,7 +223,11 @@ impl Metered {
             request_id: self.request_id(),
             prompt_tokens: self.ask.prompt,
             completion_tokens: self.ask.first(slice),
-            least_completion_tokens: self.ask.least(slice),
+            least_completion_tokens: if self.is_tight {
+                self.ask.least_of_last(slice)
+            } else {
+                self.ask.least(slice)
+            },
         })
     }
 
@@ -236,23 +243,28 @@ impl Metered {
         let own = self.ask.prompt.saturating_add(held.completion_tokens);
         self.allowance = Some(Allowance::new(self.ask.prompt, held.completion_tokens));
         self.standing = Some(Standing::held(held, own));
-        let is_last = self.ask.is_last(held);
-        let note = Note::of(context.config, &self.ask, held, is_last);
+        let is_last = self.is_tight || self.ask.is_last(held);
+        let last = is_last.then(|| Extras::has_tools(self.api, &self.body.fields()));
+        let note = Note::of(context.config, &self.ask, held, self.thread.has_parent(), last);
         let ceiling = self.ask.ceiling(held, context.config.completion_slice);
         self.extras.admit(note.text, is_last, ceiling);
         self.announces = note.announces;
         self.send(context)
     }
 
+    /// It does not fit: for now, or as it is meant to, or at all.
     fn not_held(&mut self, context: &mut Context<'_>, error: RegistryError) -> Next {
-        if let RegistryError::Exhausted(exhausted) = &error
-            && is_transient(exhausted)
-        {
-            let since = *self.crowded_since.get_or_insert(context.now);
-            let until = since.saturating_add(context.config.hold_wait_ms).min(self.client.deadline);
-            if context.now < until {
-                self.state = State::Crowded;
-                return Next::Wait(CROWDED_PAUSE_MS.min(until - context.now));
+        if let RegistryError::Exhausted(exhausted) = &error {
+            if is_transient(exhausted) {
+                let since = *self.crowded_since.get_or_insert(context.now);
+                let until = since.saturating_add(context.config.hold_wait_ms).min(self.client.deadline);
+                if context.now < until {
+                    self.state = State::Crowded;
+                    return Next::Wait(CROWDED_PAUSE_MS.min(until - context.now));
+                }
+            } else if !self.is_tight {
+                self.is_tight = true;
+                return self.hold(context);
             }
         }
         self.refuse(context, Refusal::of_registry(context.config, error))
@@ -375,7 +387,7 @@ impl Metered {
         };
         let why = format!("the upstream's answer {why}");
         context.log_failure(&self.attempts, &why);
-        let used = Used { prompt: self.ask.prompt, completion: estimate::of_bytes(received_bytes) };
+        let used = Used { prompt: self.ask.prompt, completion: estimate::of_output(received_bytes) };
         self.settle(used, After::Refuse(Refusal::new(status, ErrorKind::Upstream, why)))
     }
 

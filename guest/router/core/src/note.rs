@@ -20,22 +20,21 @@ pub(crate) struct Note {
 impl Note {
     /// What to tell with a request for which `held` was granted. A crossing is announced in full until a
     /// provider has taken it, and from then on every request of the thread says where it stands: what was
-    /// told once is in nobody's history.
-    pub(crate) fn of(config: &Config, ask: &Ask, held: &Held, is_last: bool) -> Self {
-        let left = held.room.saturating_add(held.completion_tokens).saturating_add(ask.prompt);
+    /// told once is in nobody's history. `last` is whether it has tools, of the last request that fits.
+    pub(crate) fn of(config: &Config, ask: &Ask, held: &Held, has_parent: bool, last: Option<bool>) -> Self {
         let mut lines: Vec<String> = held.pending.iter().map(|warning| warning.message.clone()).collect();
         if let Some(latest) = held.pending.last() {
             lines.extend(latest.runway.map(|requests| format!("That is {}.", enough_for(requests))));
         } else {
-            lines.extend(standing(config, held, left));
+            lines.extend(standing(config, ask, held, has_parent));
         }
-        if is_last {
-            lines.push(
-                "This is the last request that fits the token budget, and no tools can be used: give your \
-                 answer now, or say what is done and what is left to do."
-                    .into(),
-            );
-        }
+        lines.extend(last.map(|has_tools| {
+            let tools = if has_tools { ", and its tools are off" } else { "" };
+            format!(
+                "This is the last request of this size that fits the token budget{tools}: give your answer now, \
+                 or say what is done and what is left to do."
+            )
+        }));
         let announces = held.pending.iter().map(|warning| Acknowledgement {
             threshold_percent: warning.threshold_percent,
             max_tokens: warning.max_tokens,
@@ -45,16 +44,18 @@ impl Note {
 }
 
 /// One line for a thread that has crossed a threshold, or whose ancestors leave it as little as if it had.
-fn standing(config: &Config, held: &Held, left: u64) -> Option<String> {
+fn standing(config: &Config, ask: &Ask, held: &Held, has_parent: bool) -> Option<String> {
     let usage = held.usage;
-    // What it may use in all, and has used of that, as far as it can tell.
-    let used_or_gone = usage.max_tokens.saturating_sub(left).max(usage.total_tokens);
-    held.severity.or_else(|| severity_at(&config.thresholds, used_or_gone, usage.max_tokens))?;
+    let left = held.room.saturating_add(held.completion_tokens).saturating_add(ask.prompt);
+    let of_ancestors = || {
+        let gone = usage.max_tokens.saturating_sub(left);
+        severity_at(&config.thresholds, gone, usage.max_tokens).filter(|_| has_parent)
+    };
+    held.severity.or_else(of_ancestors)?;
     let percent = percent_of(usage.total_tokens, usage.max_tokens);
-    let left_text = Grouped(left);
     let average = usage.total_tokens.checked_div(usage.request_count).filter(|&average| average > 0);
     let runway = average.map(|average| format!(", {}", enough_for(left / average))).unwrap_or_default();
-    Some(format!("Token budget: {percent}% used, {left_text} tokens left{runway}."))
+    Some(format!("Token budget: {percent}% used, {} tokens left{runway}.", Grouped(left)))
 }
 
 fn enough_for(requests: u64) -> String {

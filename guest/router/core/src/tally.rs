@@ -66,7 +66,7 @@ impl Tally {
     /// that was seen. `most` is the most output that the provider was asked for: the rule for what was seen is
     /// rough, so up to twice that counts as just that.
     pub(crate) fn used(&self, prompt: u64, most: Option<u64>) -> Used {
-        let seen = estimate::of_bytes(self.written_bytes);
+        let seen = estimate::of_output(self.written_bytes);
         let seen = match most {
             Some(most) if seen <= most.saturating_mul(2) => seen.min(most),
             _ => seen,

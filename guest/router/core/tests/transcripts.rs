@@ -1,5 +1,6 @@
 //! Plays the transcripts of `tests/transcripts` with the rules themselves.
 
+#[expect(unreachable_pub, reason = "it is a part of another crate as well")]
 #[path = "../../../../tests/src/transcript.rs"]
 mod transcript;
 

@@ -20,10 +20,15 @@ impl Requests for Embeddings {
     fn ceilings(&self) -> &'static [&'static str] {
         &[]
     }
+
+    fn has_output(&self) -> bool {
+        false
+    }
 }
 
 impl Answers for Embeddings {
     fn whole(&self, body: &str, tally: &mut Tally) {
+        tally.reports(r#"{"completion_tokens":0}"#);
         read(body, &["usage"], &[], tally);
     }
 
