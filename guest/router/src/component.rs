@@ -204,7 +204,7 @@ impl From<core::Acknowledged> for policy::Acknowledged {
     }
 }
 
-impl From<core::Send> for policy::Send {
+impl From<core::Send> for policy::ProviderRequest {
     fn from(send: core::Send) -> Self {
         let core::Send {
             upstream,

@@ -32,6 +32,19 @@ impl Budgets {
         u64::try_from((now + self.longest).as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Open a thread, unless it exists.
+    async fn open(&self, opening: contract::Opening) -> Result<(), CallError> {
+        let contract::Opening { thread_id, options } = opening;
+        if self.registry.has_budget(&thread_id).await? {
+            return Ok(());
+        }
+        match self.registry.open_thread(&thread_id, &options.translate()).await {
+            // Somebody else has opened it just now.
+            Err(CallError::OptionsDiffer { .. }) => Ok(()),
+            opened => opened.map(|_| self.changed(&thread_id)),
+        }
+    }
+
     /// End a hold. The error is one that may pass.
     pub(super) async fn end(&self, debt: &Debt) -> Result<(), CallError> {
         let Debt { thread_id, request_id, end } = debt;
@@ -110,9 +123,8 @@ impl Account {
             least_completion_tokens,
         } = asked;
         let budgets = &self.budgets;
-        for contract::Opening { thread_id, options } in open {
-            budgets.registry.open_thread(&thread_id, &options.translate()).await?;
-            budgets.changed(&thread_id);
+        for opening in open {
+            budgets.open(opening).await?;
         }
         let mut hold = self.named(thread_id, request_id);
         let terms = HoldTerms {

@@ -199,6 +199,8 @@ impl Exchange {
         }
         drop(request);
         loop {
+            // A policy that wants one thing after another that is there at once keeps nobody from their turn.
+            tokio::task::coop::consume_budget().await;
             let came = match next {
                 Next::Hold(hold) => Ok(self.account.hold(hold).await),
                 Next::Settle(settle) => Ok(self.account.settle(settle).await),
