@@ -83,8 +83,7 @@ impl Budgets {
         self.changed(thread_id);
         for crossed in &consumed.crossed {
             if let Ok(warning) = self.registry.budget_warning(crossed).await {
-                let thread_id = crossed.thread_id.as_str().into();
-                self.events.announce(|| Event::Crossed { thread_id, warning });
+                self.events.announce(|| Event::Crossed(warning));
             }
         }
     }

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use thread_budget_host::{Durability, LostCalls, MIN_MEMORY_BYTES, Registry, RegistryBuilder, Severity, Threshold};
+use thread_budget_host::{self as host, Durability, MIN_MEMORY_BYTES, Registry, RegistryBuilder, Severity, Threshold};
 use thread_budget_policy_core as router;
 
-pub use router::{UnmeteredPaths, Upstream};
+pub use router::{LostCalls, UnmeteredPaths, Upstream};
 
 /// The router's own settings, the table `[router]`: what it does with a request.
 pub type RouterConfig = router::Config;
@@ -299,11 +299,11 @@ impl Config {
     }
 
     /// What is charged for a request that was sent and got no definite answer, as the registry has it.
-    pub(crate) fn lost_calls(&self) -> LostCalls {
+    pub(crate) fn lost_calls(&self) -> host::LostCalls {
         match self.router.lost_calls {
-            router::LostCalls::Prompt => LostCalls::Prompt,
-            router::LostCalls::All => LostCalls::All,
-            router::LostCalls::Nothing => LostCalls::Nothing,
+            LostCalls::Prompt => host::LostCalls::Prompt,
+            LostCalls::All => host::LostCalls::All,
+            LostCalls::Nothing => host::LostCalls::Nothing,
         }
     }
 

@@ -42,7 +42,9 @@ mod upstream;
 mod workers;
 
 pub use admin::{Admin, AdminError};
-pub use config::{AdminConfig, Config, ConfigError, Limits, RouterConfig, Tls, UnmeteredPaths, Upstream};
+pub use config::{
+    AdminConfig, Config, ConfigError, Limits, LostCalls, RouterConfig, Tls, UnmeteredPaths, Upstream,
+};
 pub use events::{Event, Events};
 
 use budgets::Budgets;

@@ -44,7 +44,7 @@ impl Server {
         let consumed = self.registry.consume(thread_id, tokens, 0).expect("it is recorded");
         for crossed in &consumed.crossed {
             let warning = self.registry.budget_warning(crossed).expect("it is worded");
-            self.events.announce(|| Event::Crossed { thread_id: crossed.thread_id.as_str().into(), warning });
+            self.events.announce(|| Event::Crossed(warning));
         }
         self.changed(thread_id);
     }
