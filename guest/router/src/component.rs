@@ -204,9 +204,9 @@ impl From<core::Acknowledged> for policy::Acknowledged {
     }
 }
 
-impl From<core::Send> for policy::ProviderRequest {
-    fn from(send: core::Send) -> Self {
-        let core::Send {
+impl From<core::ProviderRequest> for policy::ProviderRequest {
+    fn from(request: core::ProviderRequest) -> Self {
+        let core::ProviderRequest {
             upstream,
             url,
             remove,
@@ -219,7 +219,7 @@ impl From<core::Send> for policy::ProviderRequest {
             head_ms,
             idle_ms,
             total_ms,
-        } = send;
+        } = request;
         let (set, key) = (each(set), key.map(Into::into));
         Self {
             upstream,

@@ -20,13 +20,13 @@ unsafe extern "C" {
 }
 
 /// An instance lives for one exchange, so most of what is allocated need not be found again: blocks come one
-/// after the other, each a power of two long, and what is freed waits for the next of its size. That
-/// keeps a long stream within what its longest event takes.
+/// after the other, and what is freed waits for the next of its size. That keeps a long stream within what its
+/// longest event takes.
 struct Allocator {
     /// Where the next block begins; 0 before the first.
     next: Cell<usize>,
-    /// The freed blocks of each size, by its power of two: each holds the address of the next, 0 ends a list.
-    free: [Cell<usize>; 32],
+    /// The freed blocks of each size: each holds the address of the next, 0 ends a list.
+    free: [Cell<usize>; 128],
 }
 
 // SAFETY: a component instance is never entered by two threads at once, and wasm32-wasip2 code cannot start
@@ -37,17 +37,29 @@ const PAGE: usize = 65_536;
 /// The least block, and what every block is aligned to.
 const LEAST: usize = 16;
 
+/// The size of a block: of the four between a power of two and the next.
+#[derive(PartialEq, Eq)]
+struct Size {
+    bytes: usize,
+    list: usize,
+}
+
+impl Size {
+    /// That of a block for this layout; none for what no memory can hold.
+    fn of(layout: Layout) -> Option<Self> {
+        // A block begins at a multiple of `LEAST` only.
+        let room = if layout.align() > LEAST { layout.align() } else { 0 };
+        let bytes = layout.size().checked_add(room)?.max(LEAST);
+        let power = (bytes - 1).ilog2() as usize;
+        let step = 1_usize << power.saturating_sub(2);
+        let bytes = bytes.checked_next_multiple_of(step.max(LEAST))?;
+        Some(Self { bytes, list: 4 * power + (bytes - 1 - (1 << power)) / step })
+    }
+}
+
 impl Allocator {
     const fn new() -> Self {
-        Self { next: Cell::new(0), free: [const { Cell::new(0) }; 32] }
-    }
-
-    /// The power of two of a block for this layout; none for what no memory can hold.
-    fn power(layout: Layout) -> Option<usize> {
-        // A block of its alignment's length, or more, begins at a multiple of `LEAST` only.
-        let room = if layout.align() > LEAST { layout.align() } else { 0 };
-        let size = layout.size().checked_add(room)?.max(LEAST).checked_next_power_of_two()?;
-        Some(size.trailing_zeros() as usize)
+        Self { next: Cell::new(0), free: [const { Cell::new(0) }; 128] }
     }
 
     /// A block that was never used.
@@ -70,10 +82,10 @@ impl Allocator {
 // of its alignment.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let Some(power) = Self::power(layout) else { return ptr::null_mut() };
-        let list = &self.free[power];
+        let Some(size) = Size::of(layout) else { return ptr::null_mut() };
+        let list = &self.free[size.list];
         let block = match list.get() {
-            0 => match self.fresh(1 << power) {
+            0 => match self.fresh(size.bytes) {
                 Some(block) => block,
                 None => return ptr::null_mut(),
             },
@@ -91,8 +103,8 @@ unsafe impl GlobalAlloc for Allocator {
         if layout.align() > LEAST {
             return;
         }
-        if let Some(power) = Self::power(layout) {
-            let list = &self.free[power];
+        if let Some(size) = Size::of(layout) {
+            let list = &self.free[size.list];
             // SAFETY: the block is `LEAST` bytes or more, aligned to that, and nobody's any more.
             unsafe { block.cast::<usize>().write(list.get()) };
             list.set(block.expose_provenance());
@@ -102,7 +114,7 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller promises that the new size is a layout's with this alignment.
         let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        if Self::power(layout) == Self::power(new) {
+        if Size::of(layout) == Size::of(new) {
             return block;
         }
         // SAFETY: both blocks are as long as the shorter of the two, and apart.

@@ -11,6 +11,9 @@ use crate::tally::Used;
 /// The least output that a request is worth sending for, for each answer: some providers take no less.
 const LEAST_OUTPUT: u64 = 16;
 
+/// How long the first answer of a thread may well be, in tokens: agents get some hundred.
+const FIRST_ANSWER: u64 = 512;
+
 /// What a request asks for, in tokens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ask {
@@ -78,13 +81,16 @@ impl Ask {
         says_more.then_some(may / self.choices)
     }
 
-    /// Whether this is the last request of its size that fits. The next one has this prompt, which may be a
-    /// quarter longer than it is estimated, this answer and its own.
+    /// Whether this is the last request of its size that fits. The next one has this prompt, with what tools add to
+    /// it and what the estimate lacks half as long again, the answer to this one, which may be twice as long as
+    /// others were, and as long an answer of its own.
     pub(crate) fn is_last(&self, held: &Held) -> bool {
-        let answer = held.usage.completion_tokens / held.usage.request_count.max(1);
-        let prompt = self.prompt.saturating_add(self.prompt / 4);
-        let next = prompt.saturating_add(answer.saturating_mul(2)).saturating_add(LEAST_OUTPUT);
-        held.completion_tokens.saturating_add(held.room) < next
+        let left = held.completion_tokens.saturating_add(held.room);
+        let average = held.usage.completion_tokens.checked_div(held.usage.request_count);
+        let answer = average.map_or(FIRST_ANSWER.min(left / 4), |average| average.saturating_mul(2));
+        let answer = answer.min(self.output.unwrap_or(u64::MAX));
+        let prompt = self.prompt.saturating_add(self.prompt / 2);
+        left < prompt.saturating_add(answer.saturating_mul(2)).saturating_add(LEAST_OUTPUT)
     }
 }
 

@@ -68,7 +68,7 @@ macro_rules! known_fields {
 }
 
 known_fields! {
-    best_of function_call functions input instructions max_completion_tokens max_output_tokens max_tokens
+    best_of cache_control function_call functions input instructions max_completion_tokens max_output_tokens max_tokens
     messages metadata model n prompt response_format stream stream_options suffix system text thinking
     tool_choice tools
 }

@@ -5,7 +5,7 @@ use crate::attempts::Attempts;
 use crate::config::Config;
 use crate::headers::Headers;
 use crate::identity;
-use crate::turn::{Header, OwnKey, Send};
+use crate::turn::{Header, OwnKey, ProviderRequest};
 use crate::upstream::{Base, is_credential};
 use alloc::borrow::ToOwned;
 use alloc::string::String;
@@ -33,40 +33,38 @@ impl Client {
 
     /// Whether it is a client of Anthropic's API: by the path, and where that tells nothing by its headers.
     pub(crate) fn is_anthropic(&self) -> bool {
-        let has = |name| self.headers.all(name).next().is_some();
         self.path().starts_with("/v1/messages")
-            || api::of(self.path()).is_none() && (has("anthropic-version") || has("x-api-key"))
+            || api::of(self.path()).is_none()
+                && (self.headers.has("anthropic-version") || self.headers.has("x-api-key"))
     }
 
     /// Whether the request says who the client is: in a header, or in the query.
     pub(crate) fn has_key(&self) -> bool {
-        let query = self.target.split_once('?').map_or("", |(_, query)| query);
-        self.headers.iter().any(|(name, _)| is_credential(name))
+        let query = self.target.split_once('?').map_or("", |(_, query)| query).to_ascii_lowercase();
+        self.headers.names().any(is_credential)
             || query.split('&').any(|pair| is_credential(pair.split('=').next().unwrap_or_default()))
     }
 
     /// The request as the current provider gets it, with this body or the client's own.
-    pub(crate) fn send(&self, config: &Config, attempts: &Attempts, now: u64, what: What) -> Option<Send> {
+    pub(crate) fn send(
+        &self,
+        config: &Config,
+        attempts: &Attempts,
+        now: u64,
+        what: What,
+    ) -> Option<ProviderRequest> {
         let place = attempts.upstream()?;
         let upstream = &config.upstreams[place];
         let is_anthropic = self.is_anthropic();
         let own = identity::own_headers(config);
-        let goes = |name: &str| {
-            !own.iter().any(|own| name.eq_ignore_ascii_case(own))
-                && !(upstream.key_env.is_some() && is_credential(name))
-        };
-        let mut remove: Vec<_> = self
-            .headers
-            .iter()
-            .filter(|(name, _)| !goes(name))
-            .map(|(name, _)| name.to_ascii_lowercase())
-            .collect();
+        let stays = |name: &&str| own.contains(name) || upstream.key_env.is_some() && is_credential(name);
+        let mut remove: Vec<String> = self.headers.names().filter(stays).map(Into::into).collect();
+        remove.dedup();
         let mut set = Vec::new();
         if what.is_metered {
             // What is counted must be readable here.
             set.push(Header { name: "accept-encoding".into(), value: "identity".into() });
         }
-        remove.dedup();
         let key = upstream.key_env.as_ref().map(|variable| {
             let by_default = if is_anthropic { "x-api-key" } else { "authorization" };
             let header = upstream.key_header.as_deref().unwrap_or(by_default).to_ascii_lowercase();
@@ -74,7 +72,7 @@ impl Client {
             OwnKey { variable: variable.clone(), header, prefix: prefix.to_owned() }
         });
         let total_ms = self.deadline.saturating_sub(now);
-        Some(Send {
+        Some(ProviderRequest {
             upstream: u32::try_from(place).unwrap_or(u32::MAX),
             url: Base::of(&upstream.url)?.url(&self.target, is_anthropic),
             remove,

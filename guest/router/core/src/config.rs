@@ -210,8 +210,9 @@ impl Config {
     /// # Errors
     /// [`ConfigError`].
     pub fn from_json(json: &str) -> Result<Self, ConfigError> {
-        let config: Self = serde_json::from_str(json)?;
+        let mut config: Self = serde_json::from_str(json)?;
         config.check()?;
+        config.thread_header.make_ascii_lowercase();
         Ok(config)
     }
 

@@ -32,14 +32,14 @@ impl Door {
             return Err(Refusal::new(405, ErrorKind::InvalidRequest, "there is no such method here"));
         }
         const OVERRIDES: [&str; 3] = ["x-http-method", "x-http-method-override", "x-method-override"];
-        if OVERRIDES.iter().any(|name| headers.all(name).next().is_some()) {
+        if OVERRIDES.iter().any(|name| headers.has(name)) {
             return Err(Refusal::invalid("a request has one method: that of its first line"));
         }
         match (api::of(path), method) {
             (Some(api), "POST") => Ok(Self::Metered(api)),
             // Lists of what was stored, and the like.
             (Some(_), "DELETE" | "GET" | "HEAD" | "OPTIONS") if !has_body => {
-                if headers.all("upgrade").next().is_some() {
+                if headers.has("upgrade") {
                     return Err(Refusal::new(
                         426,
                         ErrorKind::InvalidRequest,

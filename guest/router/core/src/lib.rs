@@ -39,11 +39,12 @@ mod upstream;
 
 pub use config::{Config, ConfigError, LostCalls, Severity, Threshold, UnmeteredPaths, Upstream};
 pub use exchange::Exchange;
+pub use refusal::{ErrorKind, error_body};
 pub use registry::{
     Acknowledgement, BudgetExhausted, BudgetWarning, Consumed, Held, Opening, RegistryError, ThreadOptions,
     Usage,
 };
 pub use turn::{
     Acknowledged, Action, Answer, Event, Failure, FailureKind, Header, Hold, HoldName, Level, LogEntry, Next,
-    OwnKey, Request, RequestBody, Response, ResponseBody, Send, Settle, Turn,
+    OwnKey, ProviderRequest, Request, RequestBody, Response, ResponseBody, Settle, Turn,
 };

@@ -611,6 +611,11 @@ impl Metered {
                 self.release(context);
                 Next::Done
             }
+            // An error costs nothing.
+            State::Gathering(head, _) if !head.is_success() => {
+                self.release(context);
+                Next::Done
+            }
             // An answer in one is produced whether it is read or not, and says what it cost.
             State::Sending | State::Gathering(..) if !self.ask.is_stream => {
                 self.state = state;
@@ -630,6 +635,7 @@ impl Metered {
         const WHY: &str = "the router is shutting down";
         match state {
             State::Crowded | State::Pausing => self.refuse(context, Refusal::overloaded(WHY)),
+            State::Gathering(head, _) if !head.is_success() => self.refuse(context, Refusal::overloaded(WHY)),
             State::Sending | State::Gathering(..) => {
                 self.abandon(context, After::Refuse(Refusal::overloaded(WHY)))
             }

@@ -1,6 +1,6 @@
 //! What the client gets instead of an answer: the status, the reason in words, what it is called.
 
-use crate::api::Api;
+use crate::api::{self, Api};
 use crate::config::Config;
 use crate::registry::{BudgetExhausted, RegistryError};
 use crate::standing::{Grouped, Standing};
@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 
 /// What an error is called in the body of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ErrorKind {
+pub enum ErrorKind {
     /// The thread's budget is used up, or what is asked for does not fit.
     BudgetExhausted,
     /// The request cannot be understood or served.
@@ -35,6 +35,15 @@ impl ErrorKind {
             Self::Overloaded => "router_overloaded",
         }
     }
+}
+
+/// The body of a response that is an error, in the form of the API that a request's path belongs to, or else of
+/// OpenAI's: for a host that answers a request itself.
+#[must_use]
+pub fn error_body(target: &str, kind: ErrorKind, message: &str) -> String {
+    let path = target.split('?').next().unwrap_or_default();
+    let api = api::of(path).unwrap_or_else(|| api::of_client(path.starts_with("/v1/messages")));
+    api.error(kind, message)
 }
 
 /// Why there is no answer.

@@ -60,11 +60,8 @@ impl Standing {
 
 /// The provider's headers that would say something else: those of its own limits.
 pub(crate) fn other_limits(answer: &Headers) -> Vec<String> {
-    answer
-        .iter()
-        .map(|(name, _)| name.to_ascii_lowercase())
-        .filter(|name| name.starts_with("x-ratelimit-") || name.starts_with("x-budget-"))
-        .collect()
+    let is_one = |name: &&str| name.starts_with("x-ratelimit-") || name.starts_with("x-budget-");
+    answer.names().filter(is_one).map(Into::into).collect()
 }
 
 /// The most urgent severity that is crossed at so much.

@@ -128,7 +128,7 @@ pub enum Action {
 pub enum Next {
     Hold(Hold),
     Settle(Settle),
-    Send(Send),
+    Send(ProviderRequest),
     Read(u64),
     Wait(u64),
     Resume,
@@ -172,7 +172,7 @@ pub struct Acknowledged {
 
 /// A request to a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Send {
+pub struct ProviderRequest {
     pub upstream: u32,
     pub url: String,
     pub remove: Vec<String>,

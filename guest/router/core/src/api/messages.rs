@@ -1,7 +1,7 @@
 //! Anthropic's messages, `POST /v1/messages`.
 
 use super::{Answers, Api, Requests, latest_of_user, read};
-use crate::body::Fields;
+use crate::body::{Fields, present};
 use crate::json::{self, quote};
 use crate::refusal::ErrorKind;
 use crate::splice::Splice;
@@ -35,17 +35,29 @@ impl Requests for Messages {
     fn add_note<'a>(&self, fields: &Fields<'a>, note: &str, splice: &mut Splice<'a>) -> bool {
         let message = fields.messages.and_then(latest_of_user);
         let Some(content) = message.and_then(|message| json::field(message, "content")) else { return false };
-        let block = |text: &str| format!(r#"{{"type":"text","text":{text}}}"#);
-        let note = block(&quote(note));
+        let note = format!(r#"{{"type":"text","text":{}}}"#, quote(note));
+        let cache = present(fields.cache_control);
         if json::is_text(content) {
-            splice.replace(content, format!("[{},{note}]", block(content)));
-            return true;
-        }
-        if json::is_array(content) {
+            let cached = cache.map(|cache| format!(r#","cache_control":{cache}"#)).unwrap_or_default();
+            splice.replace(content, format!(r#"[{{"type":"text","text":{content}{cached}}},{note}]"#));
+        } else if json::is_array(content) {
+            if let Some(cache) = cache {
+                let mut latest = None;
+                let is_whole = json::items(content, &mut |block| latest = Some(block)).is_ok();
+                let latest = latest.filter(|block| is_whole && json::is_object(block));
+                if let Some(block) = latest.filter(|block| json::field(block, "cache_control").is_none()) {
+                    splice.add_field(block, "cache_control", cache);
+                }
+            }
             splice.push(content, &note);
-            return true;
+        } else {
+            return false;
         }
-        false
+        // Of the whole request it means the last block, which is to be cached, and not the note.
+        if let Some(cache) = cache {
+            splice.replace(cache, "null".into());
+        }
+        true
     }
 }
 

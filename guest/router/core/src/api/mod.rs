@@ -101,7 +101,7 @@ pub(crate) fn of_client(is_anthropic: bool) -> &'static dyn Api {
 }
 
 /// Read the fields of an answer or an event: those that report usage, and those that hold what the model wrote.
-fn read<'a>(object: &'a str, usage: &[&str], written: &[&str], tally: &mut Tally) {
+fn read(object: &str, usage: &[&str], written: &[&str], tally: &mut Tally) {
     // What cannot be read is nothing that a client could read either.
     let _ = json::fields(object, &mut |name, value| {
         if usage.contains(&name) {
