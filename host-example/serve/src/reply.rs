@@ -4,7 +4,7 @@ use super::client::Body;
 use super::policy::Broken;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use serde_json::json;
+use thread_budget_policy_core::{ErrorKind, error_body};
 
 /// Why a request got no answer of the policy.
 #[derive(Debug, thiserror::Error)]
@@ -44,23 +44,18 @@ impl Reply {
         }
     }
 
-    fn kind(&self) -> &'static str {
+    fn kind(&self) -> ErrorKind {
         match self {
-            Self::BadRequest(_) => "invalid_request_error",
-            Self::Policy => "upstream_error",
-            Self::Overloaded | Self::Memory | Self::Cpu => "router_overloaded",
+            Self::BadRequest(_) => ErrorKind::InvalidRequest,
+            Self::Policy => ErrorKind::Upstream,
+            Self::Overloaded | Self::Memory | Self::Cpu => ErrorKind::Overloaded,
         }
     }
 
     /// What a client of that path gets, as the policy would say it.
     pub(super) fn response(&self, path: &str) -> Response<Body> {
-        let (kind, message) = (self.kind(), self.to_string());
-        let json = if path.starts_with("/v1/messages") {
-            json!({ "type": "error", "error": { "type": kind, "message": message } })
-        } else {
-            json!({ "error": { "message": message, "type": kind, "param": null, "code": kind } })
-        };
-        let mut response = Response::new(Body::Whole(json.to_string().into()));
+        let json = error_body(path, self.kind(), &self.to_string());
+        let mut response = Response::new(Body::Whole(json.into()));
         *response.status_mut() = self.status();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
