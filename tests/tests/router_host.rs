@@ -96,7 +96,12 @@ fn component(step: &str) -> Vec<u8> {
     let mangling = ManglingAndAbi::Legacy(wit_parser::LiftLowerAbi::Sync);
     let module = wit_component::dummy_module(&resolve, world, mangling);
     let mut text = wasmprinter::print_bytes(module).unwrap();
-    for (export, body) in [("#step", step), ("#compile", "i32.const 32"), ("#configure", "i32.const 32"), ("cabi_realloc", "i32.const 4096")] {
+    for (export, body) in [
+        ("#step", step),
+        ("#compile", "i32.const 32"),
+        ("#configure", "i32.const 32"),
+        ("cabi_realloc", "i32.const 4096"),
+    ] {
         let named = format!("{export}\" (func ");
         let (_, number) = text.split_once(&named).unwrap();
         let function = format!("(func (;{};)", number.split(')').next().unwrap());
@@ -104,9 +109,11 @@ fn component(step: &str) -> Vec<u8> {
         let at = start + text[start..].find("unreachable").unwrap();
         text.replace_range(at..at + "unreachable".len(), body);
     }
-    let text = text
-        .replace("(memory (;0;) 0)", "(memory (;0;) 16)")
-        .replacen("(module", "(module (data (i32.const 40) \"\\06\")", 1);
+    let text = text.replace("(memory (;0;) 0)", "(memory (;0;) 16)").replacen(
+        "(module",
+        "(module (data (i32.const 40) \"\\06\")",
+        1,
+    );
     let mut module = wat::parse_str(text).unwrap();
     wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
@@ -166,11 +173,7 @@ async fn always(running: &Running, expected: u16, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_breaks_or_says_nothing_is_a_502() {
-    for step in [
-        "unreachable",
-        "i32.const 32",
-        "(i32.load (i32.const -1))",
-    ] {
+    for step in ["unreachable", "i32.const 32", "(i32.load (i32.const -1))"] {
         let (running, _) = hostile(config("http://127.0.0.1:9", ""), step).await;
         always(&running, 502, r#""type":"upstream_error""#).await;
         running.shutdown().await;

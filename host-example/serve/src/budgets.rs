@@ -6,7 +6,9 @@ use super::policy::contract;
 use super::translate::{Translate, refusal};
 use std::mem;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use thread_budget_host::{Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Registry};
+use thread_budget_host::{
+    Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Registry,
+};
 
 /// The registry, and who hears of what is done to it. Cheap to clone.
 #[derive(Clone)]
@@ -62,7 +64,9 @@ impl Budgets {
                     Err(error) => Err(error),
                 }
             }
-            End::Release => self.registry.release(thread_id, request_id).await.map(|_| self.changed(thread_id)),
+            End::Release => {
+                self.registry.release(thread_id, request_id).await.map(|_| self.changed(thread_id))
+            }
         };
         match told {
             Err(error) if may_pass(&error) => Err(error),
@@ -101,7 +105,9 @@ impl Account {
     /// Open threads and hold, or change what is held.
     pub(super) async fn hold(&mut self, asked: contract::Hold) -> contract::Event {
         if self.budgets.debts.are_late() {
-            return contract::Event::Unavailable("what was used before cannot be recorded at the moment".into());
+            return contract::Event::Unavailable(
+                "what was used before cannot be recorded at the moment".into(),
+            );
         }
         match self.try_hold(asked).await {
             Ok(held) => contract::Event::Held(held.translate()),

@@ -24,7 +24,12 @@ const FREE_BODY_BYTES: usize = 64 << 10;
 
 /// Read a request's body, no more than `most` bytes of it, `within` that time; none where there is no memory
 /// for it, which is drawn from `memory`.
-pub(super) async fn read(body: Incoming, most: u64, within: Duration, memory: &mut Share) -> Option<RequestBody> {
+pub(super) async fn read(
+    body: Incoming,
+    most: u64,
+    within: Duration,
+    memory: &mut Share,
+) -> Option<RequestBody> {
     if body.is_end_stream() {
         return Some(RequestBody::Whole(Vec::new()));
     }

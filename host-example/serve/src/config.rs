@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use thread_budget_host::{self as host, Durability, MIN_MEMORY_BYTES, Registry, RegistryBuilder, Severity, Threshold};
+use thread_budget_host::{
+    self as host, Durability, MIN_MEMORY_BYTES, Registry, RegistryBuilder, Severity, Threshold,
+};
 use thread_budget_policy_core as router;
 
 pub use router::{LostCalls, UnmeteredPaths, Upstream};

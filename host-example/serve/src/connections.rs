@@ -23,7 +23,7 @@ struct Inner {
 struct State {
     /// How much goes on for its client.
     works: AtomicUsize,
-    /// Since when nothing does, in microseconds.
+    /// Since when nothing does, in nanoseconds.
     waits_since: AtomicU64,
     evicted: Notify,
 }
@@ -85,7 +85,7 @@ impl Inner {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 

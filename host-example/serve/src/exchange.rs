@@ -5,9 +5,7 @@ use super::budgets::{Account, Budgets};
 use super::client::{self, Body, Client};
 use super::connections::{Place, Work};
 use super::headers;
-use super::policy::contract::{
-    self, Action, Event, LogEntry, Next, RequestBody, ResponseBody, Turn,
-};
+use super::policy::contract::{self, Action, Event, LogEntry, Next, RequestBody, ResponseBody, Turn};
 use super::policy::{Broken, Instance, Policy};
 use super::reply::Reply;
 use super::upstream::{Answer, Upstreams};

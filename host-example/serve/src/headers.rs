@@ -63,7 +63,10 @@ mod tests {
     use super::*;
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        pairs
+            .iter()
+            .map(|&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
     }
 
     #[test]
@@ -87,7 +90,9 @@ mod tests {
         assert_eq!(lines(&headers), b"a: 1\nb: 2\nc: 3\n");
         let set = |name: &str, value: &str| Header { name: name.into(), value: value.into() };
         change(&mut headers, &["a".into()], &[set("b", "4"), set("d", "5")]).unwrap();
-        assert_eq!(lines(&headers), b"b: 4\nc: 3\nd: 5\n");
+        let mut changed: Vec<_> = lines(&headers).split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        changed.sort();
+        assert_eq!(changed, [&b""[..], b"b: 4", b"c: 3", b"d: 5"]);
         assert!(change(&mut headers, &[], &[set("no name", "1")]).is_err());
         assert!(change(&mut headers, &[], &[set("e", "two\nlines")]).is_err());
     }

@@ -76,7 +76,8 @@ impl Policy {
         };
         let json = serde_json::to_string(&config.router_config()).map_err(RouterError::Configuration)?;
         let mut instance = inner.instantiate().await.map_err(RouterError::Contract)?;
-        let compiled = instance.exports.thread_budget_router_policy().call_compile(&mut instance.store, &json);
+        let compiled =
+            instance.exports.thread_budget_router_policy().call_compile(&mut instance.store, &json);
         inner.configuration = compiled.await.map_err(RouterError::Contract)?.map_err(RouterError::Policy)?;
         drop(instance);
         Ok(Self(Arc::new(inner)))
@@ -90,8 +91,7 @@ impl Policy {
     /// An instance for an exchange.
     pub(super) async fn begin(&self) -> Result<Instance, Broken> {
         let inner = &*self.0;
-        let mut instance =
-            inner.instantiate().await.map_err(|error| Broken::Policy(format!("{error:#}")))?;
+        let mut instance = inner.instantiate().await.map_err(|error| Broken::Policy(format!("{error:#}")))?;
         let configured = instance
             .exports
             .thread_budget_router_policy()
@@ -127,7 +127,11 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Tell what has happened, and hear what to do.
-    pub(super) async fn step(&mut self, now_ms: u64, event: &contract::Event) -> Result<contract::Turn, Broken> {
+    pub(super) async fn step(
+        &mut self,
+        now_ms: u64,
+        event: &contract::Event,
+    ) -> Result<contract::Turn, Broken> {
         let policy = self.exports.thread_budget_router_policy();
         let step = policy.call_step(&mut self.store, now_ms, event);
         let turn = metered(&mut self.cpu_left, step).await.ok_or(Broken::Cpu)?;

@@ -8,8 +8,8 @@ use super::RouterError;
 use super::config::Config;
 use super::headers::{change, remove_hop_by_hop};
 use super::policy::Broken;
-use super::tls;
 use super::policy::contract::{self, Failure, FailureKind, OwnKey};
+use super::tls;
 use bytes::{Bytes, BytesMut};
 use connections::{Connections, Sender, Unsent};
 use http_body::{Body as _, SizeHint};
@@ -159,7 +159,8 @@ impl Upstreams {
             timer: None,
         };
         body.give_back_if_ended();
-        let mut answer = Answer { status: parts.status, headers: parts.headers, whole: Bytes::new(), body: None };
+        let mut answer =
+            Answer { status: parts.status, headers: parts.headers, whole: Bytes::new(), body: None };
         match whole {
             Some(most) => answer.whole = body.whole(most).await?,
             None => answer.body = Some(body),
@@ -240,7 +241,8 @@ impl Body {
         let mut gathered = BytesMut::new();
         while gathered.len().max(first.len()) < most && !self.is_ended() {
             let mut frame = pin!(self.incoming.frame());
-            let Poll::Ready(Some(Ok(frame))) = frame.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()))
+            let Poll::Ready(Some(Ok(frame))) =
+                frame.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()))
             else {
                 break;
             };
@@ -260,7 +262,9 @@ impl Body {
         let mut first = Bytes::new();
         while let Some(bytes) = self.next(self.idle).await? {
             if bytes.len() > most - first.len().max(gathered.len()) {
-                return Err(self.failure(FailureKind::TooLong, format!("the answer is longer than {most} bytes")));
+                return Err(
+                    self.failure(FailureKind::TooLong, format!("the answer is longer than {most} bytes"))
+                );
             }
             if first.is_empty() && gathered.is_empty() {
                 first = bytes;

@@ -35,7 +35,11 @@ pub(crate) fn connector(tls: ClientConfig, connect_timeout: Duration) -> Connect
     http.set_nodelay(true);
     http.set_keepalive(Some(KEEPALIVE));
     http.set_connect_timeout(Some(connect_timeout));
-    HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().wrap_connector(http)
+    HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(http)
 }
 
 /// The connections to one provider. Cheap to clone.
