@@ -2,22 +2,38 @@
 
 use crate::threshold::InvalidThreshold;
 use alloc::string::String;
+use core::fmt;
 
 /// Why a check refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[error(
-    "thread {thread_id}: {used} of {max_tokens} tokens are used, {requested} more do not fit beside what is held"
+    "thread {thread_id}: {used} of {max_tokens} tokens are used{}, {requested} more do not fit",
+    AlsoHeld(*held)
 )]
 pub struct BudgetExhausted {
     /// The thread that has no room: the one that was checked, or an ancestor of it.
     pub thread_id: String,
     /// Total tokens used.
     pub used: u64,
+    /// Tokens held, of that thread and of those below it.
+    pub held: u64,
     /// The thread's limit in tokens.
     pub max_tokens: u64,
-    /// The estimate that was asked for.
+    /// What was asked for: the estimate of a check, the prompt and the least completion of a hold.
     pub requested: u64,
+}
+
+/// What to add to what is used.
+struct AlsoHeld(u64);
+
+impl fmt::Display for AlsoHeld {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            held => write!(formatter, " and {held} are held"),
+        }
+    }
 }
 
 /// A thread id that is empty or has more than [`MAX_THREAD_ID_BYTES`](crate::MAX_THREAD_ID_BYTES).
@@ -73,6 +89,12 @@ pub enum RegistryError {
     /// The request id is empty or too long.
     #[error(transparent)]
     InvalidRequestId(#[from] InvalidRequestId),
+    /// The thread has this many holds of its own, the most it may.
+    #[error("a thread has at most {0} holds")]
+    TooManyHolds(u32),
+    /// Nothing is held for the request, and it is not to be remembered: nothing was counted.
+    #[error("nothing is held for this request")]
+    UnknownHold,
     /// The batch has more entries than this.
     #[error("a batch has at most {0} entries")]
     BatchTooLarge(u32),

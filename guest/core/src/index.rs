@@ -1,13 +1,12 @@
-//! Threads by id, in logarithmic time whatever the ids are.
+//! What has a name, found by it in logarithmic time whatever the names are.
 //!
-//! Ids come from outside and there is no entropy inside to seed a hash table with, so chosen ids
-//! must not be able to pile up in one place. Threads are therefore kept in order: by a hash of the
-//! id, a number that lies beside the pointer and is compared without following it, and by the id
-//! itself where hashes are equal. The order is cut into pages, so that inserting moves little, and
-//! nothing is ever rehashed, so that no call takes the blame for the growth of all.
+//! Names come from outside and there is no entropy inside to seed a hash table with, so chosen names
+//! must not be able to pile up in one place. Entries are therefore kept in order: by a hash, a number that
+//! lies beside the pointer and is compared without following it, and by the name itself where hashes
+//! are equal. The order is cut into pages, so that inserting moves little, and nothing is ever
+//! rehashed, so that no call takes the blame for the growth of all.
 
 use crate::same::is_same;
-use crate::thread::ThreadBudget;
 use alloc::collections::TryReserveError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -17,43 +16,61 @@ use core::cmp::Ordering;
 /// make a shorter list of pages; 64 measured best between a thousand and a million threads.
 const PAGE: usize = 64;
 
-#[derive(Debug, Default)]
-pub(crate) struct Index {
+/// What an index keeps. No two in an index have the same name. Names of several parts that start with the
+/// same one lie together.
+pub(crate) trait Named<const PARTS: usize> {
+    fn name(&self) -> [&str; PARTS];
+}
+
+#[derive(Debug)]
+pub(crate) struct Index<T, const PARTS: usize> {
     /// In order.
-    pages: Vec<Page>,
+    pages: Vec<Page<T>>,
     len: usize,
 }
 
 /// A run of the order, never empty.
 #[derive(Debug)]
-struct Page {
+struct Page<T> {
     /// The hash of the first entry, here so that a search reads no more than the list of pages.
     first: u32,
-    entries: Vec<Entry>,
+    entries: Vec<Entry<T>>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct Entry<T> {
     hash: u32,
-    thread: ThreadBudget,
+    kept: T,
 }
 
-impl Entry {
-    fn compare(&self, hash: u32, id: &str) -> Ordering {
-        self.hash.cmp(&hash).then_with(|| self.thread.thread_id().cmp(id))
+impl<T> Entry<T> {
+    fn compare<const PARTS: usize>(&self, hash: u32, name: [&str; PARTS]) -> Ordering
+    where
+        T: Named<PARTS>,
+    {
+        self.hash.cmp(&hash).then_with(|| self.kept.name().cmp(&name))
     }
 }
 
-impl Page {
-    fn compare(&self, hash: u32, id: &str) -> Ordering {
+impl<T> Page<T> {
+    fn compare<const PARTS: usize>(&self, hash: u32, name: [&str; PARTS]) -> Ordering
+    where
+        T: Named<PARTS>,
+    {
         match (self.first.cmp(&hash), self.entries.first()) {
-            (Ordering::Equal, Some(entry)) => entry.compare(hash, id),
+            (Ordering::Equal, Some(entry)) => entry.compare(hash, name),
             (order, _) => order,
         }
     }
 }
 
-impl Index {
+impl<T, const PARTS: usize> Default for Index<T, PARTS> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T, const PARTS: usize> Index<T, PARTS> {
     pub(crate) const fn new() -> Self {
         Self { pages: Vec::new(), len: 0 }
     }
@@ -62,21 +79,40 @@ impl Index {
         self.len
     }
 
-    pub(crate) fn get(&self, id: &str) -> Option<&ThreadBudget> {
-        let (page, Ok(at)) = self.find(hash(id), id) else { return None };
-        Some(&self.pages[page].entries[at].thread)
-    }
-
     /// Make room in the list of pages, the one allocation here that has no small bound.
     pub(crate) fn reserve(&mut self) -> Result<(), TryReserveError> {
         self.pages.try_reserve(1)
     }
 
-    /// Add a thread whose id is not in the index yet.
-    pub(crate) fn insert(&mut self, thread: ThreadBudget) {
-        let hash = hash(thread.thread_id());
-        let (page, Ok(at) | Err(at)) = self.find(hash, thread.thread_id());
-        let entry = Entry { hash, thread };
+    /// Everything, in the order of the index, which is none to the eye.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.pages.iter().flat_map(|page| &page.entries).map(|entry| &entry.kept)
+    }
+
+    /// Make one page of two that have become small, so that entries that come and go do not leave ever
+    /// more pages behind.
+    fn join(&mut self, page: usize) {
+        let Some([one, other]) = self.pages.get_mut(page..).and_then(<[Page<T>]>::first_chunk_mut) else {
+            return;
+        };
+        if one.entries.len() + other.entries.len() <= PAGE / 2 {
+            one.entries.append(&mut other.entries);
+            self.pages.remove(page + 1);
+        }
+    }
+}
+
+impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
+    pub(crate) fn get(&self, name: [&str; PARTS]) -> Option<&T> {
+        let (page, Ok(at)) = self.find(hash(name), name) else { return None };
+        Some(&self.pages[page].entries[at].kept)
+    }
+
+    /// Add what has a name that is not in the index yet.
+    pub(crate) fn insert(&mut self, kept: T) {
+        let hash = hash(kept.name());
+        let (page, Ok(at) | Err(at)) = self.find(hash, kept.name());
+        let entry = Entry { hash, kept };
         self.len += 1;
         let Some(Page { first, entries }) = self.pages.get_mut(page) else {
             self.pages.push(Page { first: hash, entries: vec![entry] });
@@ -90,18 +126,17 @@ impl Index {
         }
     }
 
-    /// Put a thread in the place of the one of the same id, if there is one.
-    pub(crate) fn replace(&mut self, thread: ThreadBudget) {
-        let id = thread.thread_id();
-        if let (page, Ok(at)) = self.find(hash(id), id) {
-            self.pages[page].entries[at].thread = thread;
+    /// Put it in the place of what has the same name, if there is that.
+    pub(crate) fn replace(&mut self, kept: T) {
+        if let (page, Ok(at)) = self.find(hash(kept.name()), kept.name()) {
+            self.pages[page].entries[at].kept = kept;
         }
     }
 
-    pub(crate) fn remove(&mut self, id: &str) -> Option<ThreadBudget> {
-        let (page, Ok(at)) = self.find(hash(id), id) else { return None };
+    pub(crate) fn remove(&mut self, name: [&str; PARTS]) -> Option<T> {
+        let (page, Ok(at)) = self.find(hash(name), name) else { return None };
         let Page { first, entries } = &mut self.pages[page];
-        let removed = entries.remove(at).thread;
+        let removed = entries.remove(at).kept;
         match entries.first() {
             Some(entry) => *first = entry.hash,
             None => _ = self.pages.remove(page),
@@ -111,45 +146,30 @@ impl Index {
         Some(removed)
     }
 
-    /// Make one page of two that have become small, so that threads that come and go do not leave ever
-    /// more pages behind.
-    fn join(&mut self, page: usize) {
-        let Some([one, other]) = self.pages.get_mut(page..).and_then(<[Page]>::first_chunk_mut) else {
-            return;
-        };
-        if one.entries.len() + other.entries.len() <= PAGE / 2 {
-            one.entries.append(&mut other.entries);
-            self.pages.remove(page + 1);
-        }
-    }
-
-    /// Every thread, in the order of the index, which is none to the eye.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &ThreadBudget> {
-        self.pages.iter().flat_map(|page| &page.entries).map(|entry| &entry.thread)
-    }
-
-    /// The threads that come after that id in the order of the index, whether it is there or not.
-    pub(crate) fn iter_after(&self, id: Option<&str>) -> impl Iterator<Item = &ThreadBudget> {
-        let (page, at) = match id.map(|id| self.find(hash(id), id)) {
+    /// What comes next after that name in the order of the index, whether it is there or not; the first
+    /// without a name.
+    pub(crate) fn after(&self, name: Option<[&str; PARTS]>) -> Option<&T> {
+        let (page, at) = match name.map(|name| self.find(hash(name), name)) {
             None => (0, 0),
             Some((page, Ok(at))) => (page, at + 1),
             Some((page, Err(at))) => (page, at),
         };
-        let pages = self.pages.get(page..).unwrap_or_default();
-        pages.iter().flat_map(|page| &page.entries).skip(at).map(|entry| &entry.thread)
+        let in_page = self.pages.get(page)?.entries.get(at);
+        let entry = in_page.or_else(|| self.pages.get(page + 1)?.entries.first())?;
+        Some(&entry.kept)
     }
 
-    /// The page that the id belongs to, and where it is in it (`Ok`) or would be (`Err`).
-    fn find(&self, hash: u32, id: &str) -> (usize, Result<usize, usize>) {
-        let page = self.pages.partition_point(|page| page.compare(hash, id).is_le()).saturating_sub(1);
+    /// The page that the name belongs to, and where it is in it (`Ok`) or would be (`Err`).
+    fn find(&self, hash: u32, name: [&str; PARTS]) -> (usize, Result<usize, usize>) {
+        let page = self.pages.partition_point(|page| page.compare(hash, name).is_le()).saturating_sub(1);
         match self.pages.get(page) {
             Some(Page { entries, .. }) => {
                 let at = entries.partition_point(|entry| entry.hash < hash);
                 let place = match entries.get(at).filter(|entry| entry.hash == hash) {
                     None => Err(at),
-                    // Nearly always, and found without comparing ids more than once.
-                    Some(entry) if is_same(entry.thread.thread_id(), id) => Ok(at),
-                    Some(_) => entries.binary_search_by(|entry| entry.compare(hash, id)),
+                    // Nearly always, and found without comparing names more than once.
+                    Some(entry) if is_same(entry.kept.name(), name) => Ok(at),
+                    Some(_) => entries.binary_search_by(|entry| entry.compare(hash, name)),
                 };
                 (page, place)
             }
@@ -158,14 +178,16 @@ impl Index {
     }
 }
 
-/// Eight bytes at a time. It has to tell apart ids that nobody chose to collide, no more: equal
-/// hashes cost only a comparison of ids.
-fn hash(id: &str) -> u32 {
-    let (words, rest) = id.as_bytes().as_chunks::<8>();
+/// Of the first part, eight bytes at a time. It has to tell apart names that nobody chose to collide, no
+/// more: equal hashes cost only a comparison of names.
+fn hash<const PARTS: usize>(name: [&str; PARTS]) -> u32 {
+    let (words, rest) = name[0].as_bytes().as_chunks::<8>();
     let mut last = [0; 8];
     last[..rest.len()].copy_from_slice(rest);
-    let hash =
-        words.iter().chain([&last]).fold(id.len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let hash = words
+        .iter()
+        .chain([&last])
+        .fold(name[0].len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
     (hash >> 32) as u32
 }
 
@@ -178,10 +200,29 @@ fn mix(hash: u64, word: u64) -> u64 {
 mod tests {
     extern crate std;
     use super::*;
-    use crate::budget::Budget;
     use std::collections::{BTreeMap, BTreeSet};
     use std::string::String;
     use std::vec::Vec;
+
+    #[derive(Clone, Debug, PartialEq)]
+    struct Kept {
+        id: String,
+        number: u64,
+    }
+
+    impl Named<1> for Kept {
+        fn name(&self) -> [&str; 1] {
+            [&self.id]
+        }
+    }
+
+    fn kept(id: &str, number: u64) -> Kept {
+        Kept { id: id.into(), number }
+    }
+
+    fn number(kept: Option<&Kept>) -> Option<u64> {
+        kept.map(|kept| kept.number)
+    }
 
     /// Printable 16-byte ids that all hash alike: for a first word, the second that leads back to
     /// the target is computed, and kept when it is printable too.
@@ -204,21 +245,21 @@ mod tests {
     #[test]
     fn ids_that_collide_stay_apart() {
         let ids = colliding_ids(50);
-        assert_eq!(ids.iter().map(|id| hash(id)).collect::<BTreeSet<_>>().len(), 1);
+        assert_eq!(ids.iter().map(|id| hash([id])).collect::<BTreeSet<_>>().len(), 1);
 
         let mut index = Index::new();
         for (n, id) in ids.iter().enumerate() {
-            assert!(index.get(id).is_none(), "not there yet");
-            index.insert(ThreadBudget::new(id, Budget::new(n as u64)));
+            assert!(index.get([id]).is_none(), "not there yet");
+            index.insert(kept(id, n as u64));
             assert_eq!(index.len(), n + 1);
         }
         for (n, id) in ids.iter().enumerate() {
-            assert_eq!(index.get(id).map(|thread| thread.usage().max_tokens), Some(n as u64));
+            assert_eq!(number(index.get([id])), Some(n as u64));
         }
         assert_eq!(index.iter().count(), ids.len());
         for id in &ids {
-            assert_eq!(index.remove(id).as_ref().map(ThreadBudget::thread_id), Some(id.as_str()));
-            assert!(index.remove(id).is_none(), "only once");
+            assert_eq!(index.remove([id]).map(|kept| kept.id).as_ref(), Some(id));
+            assert!(index.remove([id]).is_none(), "only once");
         }
         assert_eq!(index.len(), 0);
         assert!(index.pages.is_empty(), "an empty page is not kept");
@@ -237,29 +278,27 @@ mod tests {
             let id = &ids[(state >> 33) as usize % ids.len()];
             // Mostly growing at first, mostly shrinking at the end.
             if (state >> 20) % 60_000 < step {
-                assert_eq!(index.remove(id).map(|thread| thread.usage().max_tokens), model.remove(id));
-            } else if index.get(id).is_none() {
-                index.insert(ThreadBudget::new(id, Budget::new(step)));
+                assert_eq!(number(index.remove([id]).as_ref()), model.remove(id));
+            } else if index.get([id]).is_none() {
+                index.insert(kept(id, step));
                 model.insert(id, step);
             }
-            assert_eq!(index.get(id).map(|thread| thread.usage().max_tokens), model.get(id).copied());
+            assert_eq!(number(index.get([id])), model.get(id).copied());
             assert_eq!(index.len(), model.len());
             if step % 500 == 0 {
                 check_invariants(&index);
             }
         }
         for id in &ids {
-            assert_eq!(index.get(id).map(|thread| thread.usage().max_tokens), model.get(id).copied());
+            assert_eq!(number(index.get([id])), model.get(id).copied());
         }
         assert_eq!(index.iter().count(), model.len());
     }
 
-    fn check_invariants(index: &Index) {
+    fn check_invariants(index: &Index<Kept, 1>) {
         let entries: Vec<_> = index.pages.iter().flat_map(|page| &page.entries).collect();
         assert_eq!(entries.len(), index.len());
-        assert!(
-            entries.windows(2).all(|pair| pair[0].compare(pair[1].hash, pair[1].thread.thread_id()).is_lt())
-        );
+        assert!(entries.windows(2).all(|pair| pair[0].compare(pair[1].hash, pair[1].kept.name()).is_lt()));
         for page in &index.pages {
             assert!((1..=PAGE).contains(&page.entries.len()));
             assert_eq!(page.first, page.entries[0].hash);
@@ -270,9 +309,9 @@ mod tests {
     fn a_colliding_stranger_is_not_the_only_thread() {
         let ids = colliding_ids(2);
         let mut index = Index::new();
-        index.insert(ThreadBudget::new(&ids[0], Budget::new(1)));
-        assert!(index.get(&ids[1]).is_none());
-        assert!(index.remove(&ids[1]).is_none());
-        assert!(index.get(&ids[0]).is_some());
+        index.insert(kept(&ids[0], 1));
+        assert!(index.get([&ids[1]]).is_none());
+        assert!(index.remove([&ids[1]]).is_none());
+        assert!(index.get([&ids[0]]).is_some());
     }
 }

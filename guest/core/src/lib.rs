@@ -28,28 +28,34 @@
 
 extern crate alloc;
 
+mod answer;
 mod budget;
+mod crossings;
 mod error;
 mod index;
 mod memory;
 mod percent;
 mod registry;
+mod request;
 mod request_window;
-mod reservation;
+mod requests;
 mod same;
-mod snapshot;
+mod sorted;
+mod state;
 mod thread;
+mod threads;
 mod threshold;
+mod tokens;
 mod warning;
 
+pub use answer::{Consumed, FinalBudget, Held, ThresholdCrossed};
 pub use budget::{Budget, Usage};
 pub use error::{BudgetExhausted, InvalidRequestId, InvalidThreadId, RegistryError};
 pub use percent::{percent_of, round_to_tenth};
-pub use registry::{FinalBudget, Registry};
+pub use registry::{Registry, Wanted};
 pub use request_window::WINDOW as REQUEST_WINDOW;
-pub use reservation::Reservation;
-pub use snapshot::ThreadState;
-pub use thread::{Consumed, ThreadBudget, ThresholdCrossed};
+pub use state::{HoldState, LostState, ThreadState};
+pub use thread::ThreadBudget;
 pub use threshold::{InvalidThreshold, PercentSet, Severity, Threshold, Thresholds};
 pub use warning::BudgetWarning;
 
@@ -61,6 +67,9 @@ pub const MAX_THREAD_ID_BYTES: usize = 1_024;
 
 /// The longest request id, in bytes of UTF-8. The shortest is one byte.
 pub const MAX_REQUEST_ID_BYTES: usize = 256;
+
+/// The most holds of a thread's own.
+pub const MAX_HOLDS: u16 = 256;
 
 /// The longest line of threads, each the parent of the next.
 pub const MAX_DEPTH: u32 = 16;

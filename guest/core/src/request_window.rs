@@ -13,7 +13,7 @@ pub(crate) struct RequestWindow(VecDeque<Box<str>>);
 
 impl RequestWindow {
     pub(crate) fn contains(&self, request_id: &str) -> bool {
-        self.0.iter().any(|known| is_same(known, request_id))
+        self.0.iter().any(|known| is_same([known], [request_id]))
     }
 
     /// Remember one that is not known yet.

@@ -1,49 +1,19 @@
 //! One thread: its budget, its place in a tree of threads, and the handle on both.
 
+use crate::answer::{Consumed, Held, ThresholdCrossed};
 use crate::budget::{Budget, Usage};
 use crate::error::BudgetExhausted;
-use crate::index::Index;
+use crate::index::{Index, Named};
 use crate::percent::round_to_tenth;
+use crate::request::{Moved, Request};
 use crate::request_window::RequestWindow;
-use crate::threshold::{Severity, Thresholds};
+use crate::threshold::{Threshold, Thresholds};
+use crate::tokens::Tokens;
 use crate::warning::BudgetWarning;
 use alloc::boxed::Box;
 use alloc::rc::{Rc, Weak};
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
-
-/// A threshold that a call crossed, with the numbers after that call.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct ThresholdCrossed {
-    /// The thread whose threshold was crossed.
-    pub thread_id: String,
-    /// The threshold, 1 to 100.
-    pub threshold_percent: u32,
-    /// The threshold's severity.
-    pub severity: Severity,
-    /// Percent used, rounded to one decimal.
-    pub percent_used: f64,
-    /// Total tokens used.
-    pub tokens_used: u64,
-    /// Tokens left, never below 0.
-    pub tokens_remaining: u64,
-    /// The thread's limit in tokens.
-    pub max_tokens: u64,
-}
-
-/// What a recorded consumption led to.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Consumed {
-    /// Usage after the call.
-    pub usage: Usage,
-    /// The thresholds this call crossed: the thread's own ascending, then its ancestors', nearest first.
-    pub crossed: Vec<ThresholdCrossed>,
-    /// Whether [`Registry::consume_once`](crate::Registry::consume_once) had counted this request before.
-    pub repeated: bool,
-}
 
 /// A live view of one thread's budget. Clones share it; it outlives its place in the registry and
 /// then goes on counting, detached.
@@ -53,38 +23,69 @@ pub struct ThreadBudget(Rc<Thread>);
 #[derive(Debug)]
 struct Thread {
     id: Box<str>,
+    /// Tells it from other threads of that id.
+    birth: Cell<u64>,
     budget: Cell<Budget>,
+    /// What is held of it and of those below it.
+    held_tokens: Cell<u64>,
+    extras: OnceCell<Box<Extras>>,
+    /// How many holds were made for it.
+    own_holds: Cell<u16>,
     /// No longer in a registry.
     detached: Cell<bool>,
-    extras: OnceCell<Box<Extras>>,
+    /// Counted already in what a batch may report.
+    counted: Cell<bool>,
 }
 
-/// What few threads have; the others pay a pointer for it.
+/// What few threads have; the others pay a pointer for it. Holds are not among it.
 #[derive(Debug, Default)]
 struct Extras {
     /// Given a limit or a parent of its own, which it keeps over a reset.
     opened: Cell<bool>,
     /// Dangling when there is none.
     parent: RefCell<Weak<Thread>>,
-    children: RefCell<Index>,
-    held_tokens: Cell<u64>,
+    children: RefCell<Index<ThreadBudget, 1>>,
+    /// The requests that it remembers.
     requests: RefCell<RequestWindow>,
+    /// Requests of threads that are gone: without and with a mark.
+    moved_holds: Moved,
+    moved_marks: Moved,
+}
+
+impl Named<1> for ThreadBudget {
+    fn name(&self) -> [&str; 1] {
+        [self.thread_id()]
+    }
 }
 
 impl ThreadBudget {
-    pub(crate) fn new(id: &str, budget: Budget) -> Self {
+    pub(crate) fn new(id: &str, birth: u64, budget: Budget) -> Self {
         Self(Rc::new(Thread {
             id: id.into(),
+            birth: Cell::new(birth),
             budget: Cell::new(budget),
-            detached: Cell::new(false),
+            held_tokens: Cell::new(0),
             extras: OnceCell::new(),
+            own_holds: Cell::new(0),
+            detached: Cell::new(false),
+            counted: Cell::new(false),
         }))
+    }
+
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
     }
 
     /// The thread this budget was created for.
     #[must_use]
     pub fn thread_id(&self) -> &str {
         &self.0.id
+    }
+
+    /// Tells it from other threads that had its id before or have it after.
+    #[must_use]
+    pub fn birth(&self) -> u64 {
+        self.0.birth.get()
     }
 
     /// The counters of now.
@@ -99,10 +100,10 @@ impl ThreadBudget {
         self.budget().usage()
     }
 
-    /// Tokens that live reservations hold, of this thread and of those below it.
+    /// Tokens held for requests in flight, of this thread and of those below it.
     #[must_use]
     pub fn held_tokens(&self) -> u64 {
-        self.0.extras.get().map_or(0, |extras| extras.held_tokens.get())
+        self.0.held_tokens.get()
     }
 
     /// Whether the registry has forgotten this budget, or replaced it by a fresh one.
@@ -111,72 +112,111 @@ impl ThreadBudget {
         self.0.detached.get()
     }
 
+    /// What is left beside what is used and held, here or in the ancestor where that is least.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.line().map(|thread| thread.own_room()).fold(u64::MAX, u64::min)
+    }
+
     /// Whether total + held + estimate stays within the limit, here and in every ancestor.
     #[must_use]
     pub fn can_consume(&self, estimated_tokens: u64) -> bool {
-        let fits = |thread: &Self| thread.budget().can_consume(thread.held_tokens(), estimated_tokens);
-        fits(self) && self.ancestors().all(|ancestor| fits(&ancestor))
+        self.line().all(|thread| thread.budget().can_consume(thread.held_tokens(), estimated_tokens))
     }
 
     /// Record what one request used, here and in every ancestor, and report what it crossed.
     pub fn consume(&self, prompt_tokens: u64, completion_tokens: u64, thresholds: &Thresholds) -> Consumed {
-        let mut crossed = Vec::new();
-        let usage = self.record(prompt_tokens, completion_tokens, thresholds, &mut crossed);
-        for ancestor in self.ancestors() {
-            ancestor.record(prompt_tokens, completion_tokens, thresholds, &mut crossed);
-        }
-        Consumed { usage, crossed, repeated: false }
+        self.charge(Tokens::new(prompt_tokens, completion_tokens), true, thresholds)
     }
 
-    /// Record here alone.
-    pub(crate) fn record(
-        &self,
-        prompt_tokens: u64,
-        completion_tokens: u64,
-        thresholds: &Thresholds,
-        crossed: &mut Vec<ThresholdCrossed>,
-    ) -> Usage {
-        let mut budget = self.budget();
-        budget.record(prompt_tokens, completion_tokens);
-        self.cross(budget, thresholds, crossed);
-        budget.usage()
+    /// Count tokens here and in every ancestor: those of a request or, for one that was counted before, what
+    /// is more.
+    pub(crate) fn charge(&self, tokens: Tokens, is_request: bool, thresholds: &Thresholds) -> Consumed {
+        let (mut room, mut crosses) = (u64::MAX, false);
+        for thread in self.line() {
+            let mut budget = thread.budget();
+            budget.record(tokens, is_request);
+            thread.0.budget.set(budget);
+            room = room.min(budget.room(thread.held_tokens()));
+            crosses |= !budget.reached(thresholds).is_empty();
+        }
+        let mut crossed = Vec::new();
+        if crosses {
+            // When all have counted, since a report says what is left in the ancestors too.
+            self.line().for_each(|thread| thread.cross(thresholds, &mut crossed));
+        }
+        let budget = self.budget();
+        Consumed { usage: budget.usage(), room, severity: budget.severity(), crossed, repeated: false }
+    }
+
+    /// Where it stands, when nothing was counted because it knows the request.
+    pub(crate) fn repeated(&self) -> Consumed {
+        let budget = self.budget();
+        Consumed {
+            usage: budget.usage(),
+            room: self.room(),
+            severity: budget.severity(),
+            crossed: Vec::new(),
+            repeated: true,
+        }
+    }
+
+    /// Where it stands when that many completion tokens are held.
+    pub(crate) fn held(&self, completion_tokens: u64, repeated: bool) -> Held {
+        let budget = self.budget();
+        Held {
+            completion_tokens,
+            usage: budget.usage(),
+            room: self.room(),
+            severity: budget.severity(),
+            pending: self.pending_warnings(),
+            repeated,
+        }
     }
 
     /// Report, and mark, the thresholds that are reached and were not reported before.
     pub fn check_thresholds(&self, thresholds: &Thresholds) -> Vec<ThresholdCrossed> {
         let mut crossed = Vec::new();
-        self.cross(self.budget(), thresholds, &mut crossed);
+        self.cross(thresholds, &mut crossed);
         crossed
     }
 
-    /// Keep the budget, with the thresholds that it crosses marked, and report those.
-    fn cross(&self, mut budget: Budget, thresholds: &Thresholds, report: &mut Vec<ThresholdCrossed>) {
-        let crossed = budget.cross(thresholds);
+    fn cross(&self, thresholds: &Thresholds, report: &mut Vec<ThresholdCrossed>) {
+        let mut budget = self.budget();
+        let reached = budget.reached(thresholds);
+        reached.iter().for_each(|percent| budget.cross(thresholds.get(percent)));
         self.0.budget.set(budget);
-        if crossed.is_empty() {
-            return;
-        }
-        let percent_used = round_to_tenth(budget.percent_used());
-        let usage = budget.usage();
-        report.reserve_exact(crossed.len());
-        report.extend(crossed.iter().map(|percent| ThresholdCrossed {
-            thread_id: self.thread_id().into(),
-            threshold_percent: percent,
-            severity: thresholds.severity(percent),
-            percent_used,
-            tokens_used: usage.total_tokens,
-            tokens_remaining: usage.remaining,
-            max_tokens: usage.max_tokens,
-        }));
+        report.reserve_exact(reached.len());
+        report.extend(reached.iter().map(|percent| self.report(thresholds.get(percent))));
     }
 
-    /// Those that one consumption concerns, with the most thresholds that it can cross in each.
-    pub(crate) fn largest_report(&self, thresholds: &Thresholds) -> impl Iterator<Item = (Self, usize)> {
-        let left = thresholds.percents();
-        core::iter::once(self.clone()).chain(self.ancestors()).map(move |thread| {
-            let most = left.without(thread.budget().triggered()).len();
-            (thread, most)
-        })
+    /// What there is to say of a threshold that was crossed, with the numbers of now.
+    #[inline(never)]
+    fn report(&self, Threshold { percent, severity }: Threshold) -> ThresholdCrossed {
+        let budget = self.budget();
+        ThresholdCrossed {
+            thread_id: self.thread_id().into(),
+            threshold_percent: percent,
+            severity,
+            percent_used: round_to_tenth(budget.percent_used()),
+            tokens_used: budget.total_tokens(),
+            tokens_remaining: budget.remaining(),
+            max_tokens: budget.usage().max_tokens,
+            runway: self.room().checked_div(budget.average_tokens()),
+        }
+    }
+
+    /// The warnings that nobody has acknowledged, ascending by percent.
+    #[must_use]
+    pub fn pending_warnings(&self) -> Vec<BudgetWarning> {
+        self.budget().pending().map(|threshold| self.report(threshold).into()).collect()
+    }
+
+    /// The agent has these: percent and limit of each.
+    pub(crate) fn acknowledge_warnings(&self, acknowledgements: impl Iterator<Item = (u32, u64)>) {
+        let mut budget = self.budget();
+        acknowledgements.for_each(|(percent, max_tokens)| budget.acknowledge(percent, max_tokens));
+        self.0.budget.set(budget);
     }
 
     /// Another limit, which it keeps over a reset.
@@ -188,72 +228,90 @@ impl ThreadBudget {
         budget.usage()
     }
 
-    pub(crate) fn take_warnings(&self) -> Vec<BudgetWarning> {
-        let mut budget = self.budget();
-        let undelivered = budget.take_undelivered();
-        self.0.budget.set(budget);
-        undelivered.iter().map(|threshold| BudgetWarning::of_now(&budget, threshold.severity)).collect()
+    /// What a check asks, here and in every ancestor: the room there is, if the tokens fit in it. Of what is
+    /// held, a hold that is to be changed does not count.
+    pub(crate) fn admit(&self, requested: u64, apart: u64) -> Result<u64, BudgetExhausted> {
+        self.line().try_fold(u64::MAX, |room, thread| {
+            let held_tokens = thread.held_tokens().saturating_sub(apart);
+            Ok(room.min(thread.budget().admit(thread.thread_id(), held_tokens, requested)?))
+        })
     }
 
-    /// What a check asks, here and in every ancestor.
-    pub(crate) fn check(&self, estimated_tokens: u64) -> Result<(), BudgetExhausted> {
-        let check = |thread: &Self| {
-            let budget = thread.budget();
-            if budget.admits(thread.held_tokens(), estimated_tokens) {
-                return Ok(());
-            }
-            Err(BudgetExhausted {
-                thread_id: thread.thread_id().into(),
-                used: budget.total_tokens(),
-                max_tokens: budget.usage().max_tokens,
-                requested: estimated_tokens,
-            })
-        };
-        check(self)?;
-        self.ancestors().try_for_each(|ancestor| check(&ancestor))
+    /// Hold other tokens than before, here and in every ancestor. The sums cannot overflow: a hold is
+    /// admitted beside all others.
+    pub(crate) fn replace_held(&self, before: u64, after: u64) {
+        self.line().for_each(|thread| {
+            thread.0.held_tokens.set(thread.held_tokens().saturating_sub(before).saturating_add(after));
+        });
     }
 
-    /// Add to what is held. The sum cannot overflow: a hold was admitted beside all the others.
-    pub(crate) fn hold(&self, tokens: u64) {
-        let held = &self.extras().held_tokens;
-        held.set(held.get().saturating_add(tokens));
+    /// Tokens that its ancestors go on holding, and it does not.
+    pub(crate) fn hand_over_held(&self, tokens: u64) {
+        self.0.held_tokens.set(self.held_tokens().saturating_sub(tokens));
     }
 
-    /// Take back a hold.
-    pub(crate) fn release(&self, tokens: u64) {
-        let held = &self.extras().held_tokens;
-        held.set(held.get().saturating_sub(tokens));
+    /// How many holds were made for it.
+    pub(crate) fn own_holds(&self) -> u16 {
+        self.0.own_holds.get()
     }
 
-    /// The request ids counted lately.
+    /// Whether one of its own requests had a hold, and has.
+    pub(crate) fn count_own_hold(&self, had: bool, has: bool) {
+        self.0.own_holds.set(self.own_holds() + u16::from(has) - u16::from(had));
+    }
+
+    /// Those that have moved here from threads that are gone: holds with or without a mark.
+    pub(crate) fn for_each_moved(&self, marked: bool, do_it: &mut dyn FnMut(&Rc<Request>)) {
+        if self.0.extras.get().is_some() {
+            self.moved_here(marked).for_each(do_it);
+        }
+    }
+
+    /// Where it keeps track of what moves here. A thread that had children has room for that.
+    pub(crate) fn moved_here(&self, marked: bool) -> &Moved {
+        let Extras { moved_holds, moved_marks, .. } = self.extras();
+        if marked { moved_marks } else { moved_holds }
+    }
+
+    /// The request ids that it remembers.
     pub(crate) fn requests(&self) -> Option<Ref<'_, RequestWindow>> {
         self.0.extras.get().map(|extras| extras.requests.borrow())
     }
 
-    pub(crate) fn requests_mut(&self) -> RefMut<'_, RequestWindow> {
-        self.extras().requests.borrow_mut()
+    pub(crate) fn remembers(&self, request_id: &str) -> bool {
+        self.requests().is_some_and(|requests| requests.contains(request_id))
+    }
+
+    /// Remember a request that it does not know yet.
+    pub(crate) fn remember(&self, request_id: &str) {
+        self.extras().requests.borrow_mut().push(request_id);
     }
 
     pub(crate) fn parent(&self) -> Option<Self> {
         self.0.extras.get()?.parent.borrow().upgrade().map(Self)
     }
 
-    /// The parent, its parent, and so on.
-    pub(crate) fn ancestors(&self) -> impl Iterator<Item = Self> {
-        core::iter::successors(self.parent(), Self::parent)
+    /// The thread, its parent, its parent's parent, and so on.
+    pub(crate) fn line(&self) -> impl Iterator<Item = Self> {
+        core::iter::successors(Some(self.clone()), Self::parent)
     }
 
     /// 1 for a thread without a parent.
     pub(crate) fn depth(&self) -> u32 {
-        self.ancestors().fold(1, |depth, _| depth + 1)
+        self.line().fold(0, |depth, _| depth + 1)
     }
 
-    pub(crate) fn children(&self) -> Option<RefMut<'_, Index>> {
+    pub(crate) fn children(&self) -> Option<RefMut<'_, Index<Self, 1>>> {
         self.0.extras.get().map(|extras| extras.children.borrow_mut())
     }
 
-    pub(crate) fn children_mut(&self) -> RefMut<'_, Index> {
+    pub(crate) fn children_mut(&self) -> RefMut<'_, Index<Self, 1>> {
         self.extras().children.borrow_mut()
+    }
+
+    /// Its first child, or the first after the one of that id.
+    pub(crate) fn child_after(&self, id: Option<&str>) -> Option<Self> {
+        self.children()?.after(id.map(|id| [id])).cloned()
     }
 
     pub(crate) fn is_opened(&self) -> bool {
@@ -275,12 +333,13 @@ impl ThreadBudget {
         parent.children_mut().insert(self.clone());
     }
 
-    /// Give a fresh budget its place in the tree, and leave the registry.
+    /// Give a fresh budget its place in the tree, and leave the registry. Its requests must have left.
     pub(crate) fn replace_by(&self, fresh: &Self) {
-        let parent = self.parent();
+        let (parent, held_tokens) = (self.parent(), self.held_tokens());
         let children = self.detach();
         children.iter().for_each(|child| *child.extras().parent.borrow_mut() = Rc::downgrade(&fresh.0));
         *fresh.children_mut() = children;
+        fresh.0.held_tokens.set(held_tokens);
         fresh.extras().opened.set(self.is_opened());
         if let Some(parent) = parent {
             fresh.adopt(&parent);
@@ -288,30 +347,43 @@ impl ThreadBudget {
     }
 
     /// Leave the registry and the tree. Returns the children, who still name it as their parent.
-    pub(crate) fn detach(&self) -> Index {
+    pub(crate) fn detach(&self) -> Index<Self, 1> {
         self.0.detached.set(true);
+        self.0.held_tokens.set(0);
         let Some(extras) = self.0.extras.get() else { return Index::new() };
         if let Some(parent) = extras.parent.take().upgrade().map(Self) {
-            parent.children_mut().remove(self.thread_id());
+            parent.children_mut().remove(self.name());
         }
         extras.children.take()
     }
 
-    /// Start over. Live reservations keep what they hold until they end.
-    pub(crate) fn restart(&self, budget: Budget) {
+    /// Start over. What its children hold stays.
+    pub(crate) fn restart(&self, birth: u64, budget: Budget) {
+        self.0.birth.set(birth);
         self.0.budget.set(budget);
         if let Some(extras) = self.0.extras.get() {
             extras.requests.take();
         }
     }
 
-    fn extras(&self) -> &Extras {
-        self.0.extras.get_or_init(Box::default)
+    /// Those of the thread and its ancestors that were not counted yet, with the thresholds that one or
+    /// more consumptions may cross in each. They count as counted until [`ThreadBudget::count_again`].
+    pub(crate) fn count_once(&self, thresholds: &Thresholds) -> impl Iterator<Item = (Self, usize)> {
+        self.line().take_while(|thread| !thread.0.counted.replace(true)).map(|thread| {
+            let most = thread.budget().most_crossings(thresholds);
+            (thread, most)
+        })
     }
 
-    /// The eight bytes of the id after a prefix of that length, in the order of the ids.
-    pub(crate) fn key_after(&self, prefix: usize) -> u64 {
-        let rest = self.thread_id().as_bytes().get(prefix..).unwrap_or_default();
-        (0..8).fold(0, |key, at| key << 8 | u64::from(rest.get(at).copied().unwrap_or_default()))
+    pub(crate) fn count_again(&self) {
+        self.line().take_while(|thread| thread.0.counted.replace(false)).for_each(drop);
+    }
+
+    fn own_room(&self) -> u64 {
+        self.budget().room(self.held_tokens())
+    }
+
+    fn extras(&self) -> &Extras {
+        self.0.extras.get_or_init(Box::default)
     }
 }

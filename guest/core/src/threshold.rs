@@ -1,7 +1,7 @@
 //! Thresholds: the shares of the limit at which a thread is warned, each once.
 
-/// How urgent a crossed threshold is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How urgent a crossed threshold is, ascending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "lowercase"))]
 pub enum Severity {
     /// Early: plan the rest of the work.
@@ -51,13 +51,6 @@ impl PercentSet {
         Self::from_bits(1 << percent)
     }
 
-    /// The set of these, unless one is out of range or they do not ascend.
-    pub(crate) fn ascending(percents: &[u32]) -> Option<Self> {
-        let in_range = percents.iter().all(|percent| Self::RANGE.contains(percent));
-        (in_range && percents.is_sorted_by(|a, b| a < b))
-            .then(|| percents.iter().fold(Self::EMPTY, |set, percent| set.union(Self::only(*percent))))
-    }
-
     fn contains(self, percent: u32) -> bool {
         !self.intersection(Self::only(percent)).is_empty()
     }
@@ -66,16 +59,12 @@ impl PercentSet {
         *self = self.union(Self::only(percent));
     }
 
-    pub(crate) const fn union(self, other: Self) -> Self {
+    const fn union(self, other: Self) -> Self {
         Self::from_bits(self.bits() | other.bits())
     }
 
     fn intersection(self, other: Self) -> Self {
         Self::from_bits(self.bits() & other.bits())
-    }
-
-    pub(crate) fn without(self, other: Self) -> Self {
-        Self::from_bits(self.bits() & !other.bits())
     }
 
     /// Whether there is no percent in the set.
@@ -117,7 +106,7 @@ impl Thresholds {
         high: PercentSet::only(90).union(PercentSet::only(95)),
     };
 
-    pub(crate) const NONE: Self = Self { low: PercentSet::EMPTY, high: PercentSet::EMPTY };
+    const NONE: Self = Self { low: PercentSet::EMPTY, high: PercentSet::EMPTY };
 
     /// Exactly these, in any order.
     ///
@@ -158,33 +147,24 @@ impl Thresholds {
         new
     }
 
-    /// Those of these whose percent is in the set.
-    pub(crate) fn only(&self, percents: PercentSet) -> Self {
-        Self { low: self.low.intersection(percents), high: self.high.intersection(percents) }
-    }
-
-    /// These and others of other percents.
-    pub(crate) fn and(&self, others: Self) -> Self {
-        Self { low: self.low.union(others.low), high: self.high.union(others.high) }
-    }
-
     /// The percents that warn.
     #[must_use]
     pub fn percents(&self) -> PercentSet {
         self.low.union(self.high)
     }
 
-    /// The severity of a percent that [`Thresholds::percents`] holds.
-    pub(crate) fn severity(&self, percent: u32) -> Severity {
-        match (self.low.contains(percent), self.high.contains(percent)) {
+    /// The threshold of a percent that [`Thresholds::percents`] holds.
+    pub(crate) fn get(&self, percent: u32) -> Threshold {
+        let severity = match (self.low.contains(percent), self.high.contains(percent)) {
             (true, true) => Severity::Final,
             (false, true) => Severity::Critical,
             _ => Severity::Warning,
-        }
+        };
+        Threshold { percent, severity }
     }
 
     /// The thresholds, ascending by percent.
     pub fn iter(&self) -> impl Iterator<Item = Threshold> {
-        self.percents().iter().map(|percent| Threshold { percent, severity: self.severity(percent) })
+        self.percents().iter().map(|percent| self.get(percent))
     }
 }

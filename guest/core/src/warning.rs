@@ -1,8 +1,7 @@
 //! What the agent reads.
 
-use crate::budget::Budget;
-use crate::percent::{round_to_tenth, round_to_whole};
-use crate::thread::ThresholdCrossed;
+use crate::answer::ThresholdCrossed;
+use crate::percent::round_to_whole;
 use crate::threshold::Severity;
 use alloc::string::String;
 
@@ -10,6 +9,10 @@ use alloc::string::String;
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct BudgetWarning {
+    /// The thread whose threshold was crossed.
+    pub thread_id: String,
+    /// The threshold, 1 to 100.
+    pub threshold_percent: u32,
     /// Percent used, rounded to one decimal.
     pub percent_used: f64,
     /// Total tokens used.
@@ -18,36 +21,26 @@ pub struct BudgetWarning {
     pub tokens_remaining: u64,
     /// The thread's limit in tokens.
     pub max_tokens: u64,
+    /// How many requests of the average size still fit; none while that is 0.
+    pub runway: Option<u64>,
     /// How urgent it is.
     pub severity: Severity,
     /// What to tell the agent.
     pub message: String,
 }
 
-impl From<&ThresholdCrossed> for BudgetWarning {
-    fn from(crossed: &ThresholdCrossed) -> Self {
+impl From<ThresholdCrossed> for BudgetWarning {
+    fn from(crossed: ThresholdCrossed) -> Self {
         Self {
+            message: message(crossed.severity, crossed.percent_used, crossed.tokens_remaining),
+            thread_id: crossed.thread_id,
+            threshold_percent: crossed.threshold_percent,
             percent_used: crossed.percent_used,
             tokens_used: crossed.tokens_used,
             tokens_remaining: crossed.tokens_remaining,
             max_tokens: crossed.max_tokens,
+            runway: crossed.runway,
             severity: crossed.severity,
-            message: message(crossed.severity, crossed.percent_used, crossed.tokens_remaining),
-        }
-    }
-}
-
-impl BudgetWarning {
-    /// The warning with the numbers that the budget has now.
-    pub(crate) fn of_now(budget: &Budget, severity: Severity) -> Self {
-        let percent_used = round_to_tenth(budget.percent_used());
-        Self {
-            percent_used,
-            tokens_used: budget.total_tokens(),
-            tokens_remaining: budget.remaining(),
-            max_tokens: budget.usage().max_tokens,
-            severity,
-            message: message(severity, percent_used, budget.remaining()),
         }
     }
 }

@@ -34,13 +34,11 @@ const CROSSED_BYTES: usize = 56 + 32;
 /// What a row of a snapshot takes in the canonical ABI, beside its own size and its lists.
 const STATE_BYTES: usize = 96;
 
-/// What the handles of the contract stand for.
+/// What a handle of the contract stands for.
 struct ThreadBudget(core::ThreadBudget);
-struct Reservation(core::Reservation);
 
 impl registry::Guest for Component {
     type ThreadBudget = ThreadBudget;
-    type Reservation = Reservation;
 
     fn configure(max_tokens_per_thread: u64) {
         REGISTRY.with(|registry| registry.configure(max_tokens_per_thread));
@@ -60,6 +58,10 @@ impl registry::Guest for Component {
 
     fn set_max_threads(max_threads: u32) {
         REGISTRY.with(|registry| registry.set_max_threads(max_threads));
+    }
+
+    fn set_next_birth(birth: u64) {
+        REGISTRY.with(|registry| registry.set_next_birth(birth));
     }
 
     fn get_budget(thread_id: String) -> Result<registry::ThreadBudget, types::RegistryError> {
@@ -88,23 +90,45 @@ impl registry::Guest for Component {
         Ok(each(crossed))
     }
 
-    fn consume_once(
+    fn hold(
+        thread_id: String,
+        request_id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+        least_completion_tokens: u64,
+        holder: u64,
+        deadline: u64,
+    ) -> Result<types::Held, types::RegistryError> {
+        let wanted =
+            core::Wanted { prompt_tokens, completion_tokens, least_completion_tokens, holder, deadline };
+        REGISTRY.with(|registry| Ok(registry.hold(&thread_id, &request_id, wanted)?.into()))
+    }
+
+    fn settle(
+        thread_id: String,
+        request_id: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+        remember: bool,
+    ) -> Result<types::Consumed, types::RegistryError> {
+        REGISTRY.with(|registry| {
+            Ok(registry.settle(&thread_id, &request_id, prompt_tokens, completion_tokens, remember)?.into())
+        })
+    }
+
+    fn settle_lost(
         thread_id: String,
         request_id: String,
         prompt_tokens: u64,
         completion_tokens: u64,
     ) -> Result<types::Consumed, types::RegistryError> {
         REGISTRY.with(|registry| {
-            Ok(registry.consume_once(&thread_id, &request_id, prompt_tokens, completion_tokens)?.into())
+            Ok(registry.settle_lost(&thread_id, &request_id, prompt_tokens, completion_tokens)?.into())
         })
     }
 
-    fn reserve(
-        thread_id: String,
-        estimated_tokens: u64,
-    ) -> Result<registry::Reservation, types::RegistryError> {
-        let reservation = REGISTRY.with(|registry| registry.reserve(&thread_id, estimated_tokens))?;
-        Ok(registry::Reservation::new(Reservation(reservation)))
+    fn release(thread_id: String, request_id: String) -> bool {
+        REGISTRY.with(|registry| registry.release(&thread_id, &request_id))
     }
 
     fn open_thread(
@@ -121,9 +145,15 @@ impl registry::Guest for Component {
         REGISTRY.with(|registry| Ok(registry.set_limit(&thread_id, max_tokens)?.into()))
     }
 
-    fn take_warnings(thread_id: String) -> Vec<types::BudgetWarning> {
-        let warnings = REGISTRY.with(|registry| registry.take_warnings(&thread_id));
+    fn pending_warnings(thread_id: String) -> Vec<types::BudgetWarning> {
+        let warnings = REGISTRY.with(|registry| registry.pending_warnings(&thread_id));
         each(warnings)
+    }
+
+    fn acknowledge_warnings(thread_id: String, acknowledgements: Vec<types::Acknowledgement>) {
+        let acknowledgements =
+            acknowledgements.into_iter().map(|given| (given.threshold_percent, given.max_tokens));
+        REGISTRY.with(|registry| registry.acknowledge_warnings(&thread_id, acknowledgements));
     }
 
     fn held_tokens(thread_id: String) -> u64 {
@@ -168,27 +198,6 @@ impl registry::Guest for Component {
     }
 }
 
-impl registry::GuestReservation for Reservation {
-    fn tokens(&self) -> u64 {
-        self.0.tokens()
-    }
-
-    fn charged_thread(&self) -> Option<String> {
-        self.0.charged().map(|budget| budget.thread_id().into())
-    }
-
-    fn commit(
-        reservation: registry::Reservation,
-        prompt_tokens: u64,
-        completion_tokens: u64,
-    ) -> types::Consumed {
-        let Self(reservation) = reservation.into_inner();
-        REGISTRY.with(|registry| {
-            reservation.commit(prompt_tokens, completion_tokens, registry.thresholds()).into()
-        })
-    }
-}
-
 impl registry::GuestThreadBudget for ThreadBudget {
     fn thread_id(&self) -> String {
         self.0.thread_id().into()
@@ -224,7 +233,7 @@ impl registry::GuestThreadBudget for ThreadBudget {
     }
 
     fn triggered_thresholds(&self) -> Vec<u32> {
-        self.0.budget().triggered().iter().collect()
+        self.0.budget().triggered().map(|threshold| threshold.percent).collect()
     }
 
     fn check_thresholds(&self, thresholds: Vec<types::Threshold>) -> Vec<types::ThresholdCrossed> {
@@ -235,7 +244,7 @@ impl registry::GuestThreadBudget for ThreadBudget {
 
 impl warnings::Guest for Component {
     fn budget_warning(crossed: types::ThresholdCrossed) -> warnings::Warning {
-        core::BudgetWarning::from(&core::ThresholdCrossed::from(crossed)).into()
+        core::BudgetWarning::from(core::ThresholdCrossed::from(crossed)).into()
     }
 }
 
@@ -276,16 +285,27 @@ translate!(core::Usage => types::Usage {
     prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
 });
 translate!(types::ThresholdCrossed => core::ThresholdCrossed {
-    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
+    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens,
+    runway
 });
 translate!(core::ThresholdCrossed => types::ThresholdCrossed {
-    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
+    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens,
+    runway
 });
-translate!(core::BudgetExhausted => types::BudgetExhausted { thread_id, used, max_tokens, requested });
+translate!(core::BudgetExhausted => types::BudgetExhausted { thread_id, used, held, max_tokens, requested });
 translate!(core::FinalBudget => types::FinalBudget { usage, percent_used, triggered_thresholds });
 translate!(core::BudgetWarning => types::BudgetWarning {
-    percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
+    thread_id, threshold_percent, percent_used, tokens_used, tokens_remaining, max_tokens, runway, severity,
+    message
 });
+translate!(core::HoldState => types::HoldState {
+    made_for, request_id, prompt_tokens, completion_tokens, holder, deadline
+});
+translate!(types::HoldState => core::HoldState {
+    made_for, request_id, prompt_tokens, completion_tokens, holder, deadline
+});
+translate!(core::LostState => types::LostState { made_for, request_id, prompt_tokens, completion_tokens });
+translate!(types::LostState => core::LostState { made_for, request_id, prompt_tokens, completion_tokens });
 
 /// Where a field is a list of records, each is translated.
 fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
@@ -293,8 +313,27 @@ fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
 }
 
 impl From<core::Consumed> for types::Consumed {
-    fn from(core::Consumed { usage, crossed, repeated }: core::Consumed) -> Self {
-        Self { usage: usage.into(), crossed: each(crossed), repeated }
+    fn from(core::Consumed { usage, room, severity, crossed, repeated }: core::Consumed) -> Self {
+        Self {
+            usage: usage.into(),
+            room,
+            severity: severity.map(Into::into),
+            crossed: each(crossed),
+            repeated,
+        }
+    }
+}
+
+impl From<core::Held> for types::Held {
+    fn from(core::Held { completion_tokens, usage, room, severity, pending, repeated }: core::Held) -> Self {
+        Self {
+            completion_tokens,
+            usage: usage.into(),
+            room,
+            severity: severity.map(Into::into),
+            pending: each(pending),
+            repeated,
+        }
     }
 }
 
@@ -305,27 +344,35 @@ macro_rules! translate_state {
             fn from(state: $from) -> Self {
                 let $from {
                     thread_id,
+                    birth,
                     parent,
                     opened,
                     max_tokens,
                     prompt_tokens,
                     completion_tokens,
                     request_count,
+                    average_tokens,
                     triggered_thresholds,
-                    undelivered_thresholds,
+                    pending_thresholds,
                     request_ids,
+                    holds,
+                    lost,
                 } = state;
                 Self {
                     thread_id,
+                    birth,
                     parent,
                     opened,
                     max_tokens,
                     prompt_tokens,
                     completion_tokens,
                     request_count,
-                    triggered_thresholds,
-                    undelivered_thresholds: each(undelivered_thresholds),
+                    average_tokens,
+                    triggered_thresholds: each(triggered_thresholds),
+                    pending_thresholds,
                     request_ids,
+                    holds: each(holds),
+                    lost: each(lost),
                 }
             }
         }
@@ -354,6 +401,8 @@ impl From<core::RegistryError> for types::RegistryError {
             core::RegistryError::InvalidRequestId(_) => {
                 Self::InvalidRequestId(core::InvalidRequestId::TEXT.into())
             }
+            core::RegistryError::TooManyHolds(most) => Self::TooManyHolds(most),
+            core::RegistryError::UnknownHold => Self::UnknownHold,
             core::RegistryError::BatchTooLarge(most) => Self::BatchTooLarge(most),
             core::RegistryError::InvalidState(why) => Self::InvalidState(why),
         }

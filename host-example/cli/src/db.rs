@@ -7,7 +7,8 @@ use indicatif::{DecimalBytes, HumanCount};
 use serde::Serialize;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use thread_budget_host::{Cache, DATABASE_FORMAT, Registry, Threshold};
+use thread_budget_host::blocking::Registry;
+use thread_budget_host::{Cache, DATABASE_FORMAT, HoldState, Threshold};
 
 /// What `show` and `verify` say of a file.
 #[derive(Debug, Serialize)]
@@ -29,8 +30,12 @@ struct Details {
     thresholds: Vec<Threshold>,
     /// None is no limit.
     max_threads: Option<u32>,
-    /// Warnings that no agent has taken.
-    undelivered_warnings: u64,
+    /// Warnings that no agent has.
+    pending_warnings: u64,
+    /// Calls that were in flight; whoever opens the file next to write settles them as lost.
+    calls_in_flight: u64,
+    /// What they hold.
+    held_tokens: u64,
     top: Vec<Shown>,
 }
 
@@ -45,14 +50,16 @@ pub(super) fn run(command: &DbCommand, cache: Cache) -> Result<(), Failure> {
 /// The file's threads in an instance, and how long the file is. It must exist.
 fn open(file: &Path, cache: Cache) -> Result<(Registry, u64), Failure> {
     let (_, metadata) = open_file(file)?;
-    let registry = Registry::builder().cache(cache).database(file).read_only().build()?;
-    Ok((registry, metadata.len()))
+    let registry = thread_budget_host::Registry::builder().cache(cache).database(file).read_only().build()?;
+    Ok((registry.blocking(), metadata.len()))
 }
 
 fn show(file: &Path, top: usize, output: Output, cache: Cache) -> Result<(), Failure> {
     let (registry, bytes) = open(file, cache)?;
     let threads = threads(&registry)?;
-    let undelivered = threads.iter().map(|thread| thread.undelivered_thresholds.len() as u64).sum();
+    let pending = threads.iter().map(|thread| thread.pending_thresholds.len() as u64).sum();
+    let held = |hold: &HoldState| hold.prompt_tokens.saturating_add(hold.completion_tokens);
+    let holds: Vec<u64> = threads.iter().flat_map(|thread| &thread.holds).map(held).collect();
     let database = Database {
         file: file.display().to_string(),
         format: DATABASE_FORMAT,
@@ -62,8 +69,10 @@ fn show(file: &Path, top: usize, output: Output, cache: Cache) -> Result<(), Fai
         details: Some(Details {
             max_tokens_per_thread: registry.max_tokens_per_thread()?,
             thresholds: registry.thresholds()?,
-            max_threads: registry.max_threads().filter(|threads| *threads < u32::MAX),
-            undelivered_warnings: undelivered,
+            max_threads: Some(registry.max_threads()?).filter(|threads| *threads < u32::MAX),
+            pending_warnings: pending,
+            calls_in_flight: holds.len() as u64,
+            held_tokens: holds.into_iter().fold(0, u64::saturating_add),
             top: largest(&registry, threads, top, true)?,
         }),
     };
@@ -113,15 +122,16 @@ fn print(database: &Database, output: Output, verdict: &str) -> Result<(), Failu
     let mut line = |label: &str, value: &str| writeln!(out, "  {label:<22}{value:>16}");
     line("threads", &HumanCount(*threads).to_string())?;
     line("calls in the log", &HumanCount(*logged_calls).to_string())?;
-    if let Some(Details { max_tokens_per_thread, thresholds, max_threads, undelivered_warnings, top }) =
-        details
-    {
-        line("undelivered warnings", &HumanCount(*undelivered_warnings).to_string())?;
-        line("limit of a new thread", &HumanCount(*max_tokens_per_thread).to_string())?;
-        let limit = max_threads.map_or("none".into(), |threads| HumanCount(threads.into()).to_string());
+    if let Some(details) = details {
+        line("warnings pending", &HumanCount(details.pending_warnings).to_string())?;
+        line("calls in flight", &HumanCount(details.calls_in_flight).to_string())?;
+        line("tokens they hold", &HumanCount(details.held_tokens).to_string())?;
+        line("limit of a new thread", &HumanCount(details.max_tokens_per_thread).to_string())?;
+        let limit =
+            details.max_threads.map_or("none".into(), |threads| HumanCount(threads.into()).to_string());
         line("limit of threads", &limit)?;
-        if !top.is_empty() {
-            report::write_threads(&mut out, top, thresholds)?;
+        if !details.top.is_empty() {
+            report::write_threads(&mut out, &details.top, &details.thresholds)?;
         }
     }
     out.flush()?;

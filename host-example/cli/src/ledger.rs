@@ -6,14 +6,14 @@
 //! records it speaks of. It also keeps the thresholds that they crossed until these are printed.
 
 use super::Failure;
+use super::accepted::Accepted;
 use super::report::{Counts, Crossed};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
-use thread_budget_host::{
-    MAX_BATCH, MAX_BATCH_ID_BYTES, Note, Registry, Reservation, ThresholdCrossed, UsageEntry,
-};
+use thread_budget_host::blocking::Registry;
+use thread_budget_host::{MAX_BATCH, MAX_BATCH_ID_BYTES, Note, ThresholdCrossed, UsageEntry};
 
 /// How far a recording was counted.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,7 +53,8 @@ pub(super) struct Ledger<'a> {
     bytes: u64,
     entries: Vec<UsageEntry>,
     id_bytes: usize,
-    holds: Vec<Reservation>,
+    /// Where records are refused.
+    accepted: Option<Accepted>,
     /// Not for a stream.
     content: Option<(Box<dyn Bytes>, Sha256)>,
     keeps_warnings: bool,
@@ -66,6 +67,7 @@ impl<'a> Ledger<'a> {
         registry: &'a Registry,
         file: String,
         content: Option<Box<dyn Bytes>>,
+        enforces: bool,
         keeps_warnings: bool,
     ) -> Result<Self, Failure> {
         let mut ledger = Self {
@@ -76,7 +78,7 @@ impl<'a> Ledger<'a> {
             bytes: 0,
             entries: Vec::new(),
             id_bytes: 0,
-            holds: Vec::new(),
+            accepted: enforces.then(|| Accepted::new(registry)).transpose()?,
             content: None,
             keeps_warnings,
         };
@@ -150,25 +152,21 @@ impl<'a> Ledger<'a> {
         &self.noted
     }
 
-    /// Hold what an accepted record will use, so that later checks see it before it is recorded.
-    pub(super) fn hold(&mut self, reservation: Reservation) {
-        self.holds.push(reservation);
-    }
-
-    /// Take a record that was accepted. The recording has been read up to `bytes`.
-    pub(super) fn add(&mut self, entry: UsageEntry, bytes: u64) {
+    /// Take a record, if it is allowed. The recording has been read up to `bytes`.
+    pub(super) fn add(&mut self, entry: UsageEntry, bytes: u64) -> Result<(), Failure> {
         self.counts.requests += 1;
+        self.bytes = bytes;
+        let tokens = entry.prompt_tokens.saturating_add(entry.completion_tokens);
+        if let Some(accepted) = &mut self.accepted
+            && !accepted.accept(self.registry, &entry.thread_id, tokens)?
+        {
+            self.counts.refused += 1;
+            return Ok(());
+        }
         self.counts.recorded += 1;
         self.id_bytes += entry.thread_id.len();
         self.entries.push(entry);
-        self.bytes = bytes;
-    }
-
-    /// Take note of a record that was refused.
-    pub(super) fn refuse(&mut self, bytes: u64) {
-        self.counts.requests += 1;
-        self.counts.refused += 1;
-        self.bytes = bytes;
+        Ok(())
     }
 
     /// Take note of a record that could not be read.
@@ -214,8 +212,7 @@ impl<'a> Ledger<'a> {
         self.noted = next;
         self.entries.clear();
         self.id_bytes = 0;
-        // Only now: what they held is used.
-        self.holds.clear();
+        self.accepted.iter_mut().for_each(Accepted::clear);
         Ok(crossed)
     }
 

@@ -2,6 +2,7 @@
 
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 
+mod accepted;
 mod db;
 mod inspect;
 mod ledger;
@@ -156,8 +157,9 @@ enum DbCommand {
     },
     /// Print every thread as a line of JSON, parents before their children.
     ///
-    /// Each has all that is kept of a thread: thread_id, parent, opened, max_tokens, prompt_tokens,
-    /// completion_tokens, request_count, triggered_thresholds, undelivered_thresholds, request_ids.
+    /// Each has all that is kept of a thread: thread_id, birth, parent, opened, max_tokens, prompt_tokens,
+    /// completion_tokens, request_count, average_tokens, triggered_thresholds, pending_thresholds, request_ids,
+    /// holds, lost.
     Export {
         /// The database.
         file: PathBuf,

@@ -15,7 +15,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 use thread_budget_cli::recording::{RecordError, Records};
-use thread_budget_host::{Cache, CallError, LoadError, MAX_BATCH, Registry, ThresholdCrossed, UsageEntry};
+use thread_budget_host::blocking::Registry;
+use thread_budget_host::{Cache, CallError, LoadError, MAX_BATCH, ThresholdCrossed, UsageEntry};
 
 /// How long somebody may wait for what they do not notice.
 const A_MOMENT: Duration = Duration::from_millis(100);
@@ -47,7 +48,7 @@ pub(super) fn run(args: &ReplayArgs, cache: Cache) -> Result<(), Failure> {
         replay.run(&mut read(open()?), &interrupted, &mut out)
     } else {
         replay.print_unprinted(&mut out)?;
-        let ledger = Ledger::open(&registry, identity, content, args.output == Output::Text)?;
+        let ledger = Ledger::open(&registry, identity, content, args.enforce, args.output == Output::Text)?;
         resumed_after = Some(ledger.noted().counts.requests);
         replay.ledger = Some(ledger);
         if is_stream {
@@ -164,7 +165,7 @@ fn standard_input(_: Arc<AtomicBool>) -> io::Result<Box<dyn Read + Send>> {
 }
 
 fn registry(args: &ReplayArgs, cache: Cache) -> Result<Registry, LoadError> {
-    let mut builder = Registry::builder().cache(cache);
+    let mut builder = thread_budget_host::Registry::builder().cache(cache);
     if let Some(path) = &args.db {
         builder = builder.database(path).durability(args.durability.into());
     }
@@ -174,7 +175,7 @@ fn registry(args: &ReplayArgs, cache: Cache) -> Result<Registry, LoadError> {
     if !args.thresholds.is_empty() {
         builder = builder.thresholds(args.thresholds.clone());
     }
-    builder.build()
+    Ok(builder.build()?.blocking())
 }
 
 /// The first Ctrl-C ends the replay with a summary, the second at once.
@@ -302,32 +303,27 @@ impl Replay<'_> {
         if self.ledger.as_ref().is_some_and(|ledger| ledger.is_full(&entry.thread_id)) {
             self.write(out)?;
         }
+        if let Some(ledger) = &mut self.ledger {
+            return ledger.add(entry, bytes);
+        }
         let UsageEntry { thread_id, prompt_tokens, completion_tokens } = &entry;
-        let estimate = prompt_tokens.saturating_add(*completion_tokens);
-        let Some(ledger) = &mut self.ledger else {
-            self.counts.requests += 1;
-            if self.args.enforce && refused(self.registry.check_budget(thread_id, estimate))?.is_none() {
-                self.counts.refused += 1;
-                return Ok(());
-            }
-            let consumed = self.registry.consume(thread_id, *prompt_tokens, *completion_tokens)?;
-            self.counts.recorded += 1;
-            for crossed in &consumed.crossed {
-                self.crossed.count(crossed.severity);
-            }
-            return self.print(&consumed.crossed, out);
-        };
+        self.counts.requests += 1;
         if self.args.enforce {
-            match refused(self.registry.reserve(thread_id, estimate))? {
-                Some(reservation) => ledger.hold(reservation),
-                None => {
-                    ledger.refuse(bytes);
+            let estimate = prompt_tokens.saturating_add(*completion_tokens);
+            match self.registry.check_budget(thread_id, estimate) {
+                Err(CallError::Refused(_)) => {
+                    self.counts.refused += 1;
                     return Ok(());
                 }
+                allowed => allowed?,
             }
         }
-        ledger.add(entry, bytes);
-        Ok(())
+        let consumed = self.registry.consume(thread_id, *prompt_tokens, *completion_tokens)?;
+        self.counts.recorded += 1;
+        for crossed in &consumed.crossed {
+            self.crossed.count(crossed.severity);
+        }
+        self.print(&consumed.crossed, out)
     }
 
     /// With a database, record what has come together, and then print the warnings.
@@ -372,15 +368,6 @@ impl Replay<'_> {
             None => (self.counts, self.crossed),
         };
         Summary { counts, crossed, resumed_after, ..Summary::default() }
-    }
-}
-
-/// A refusal is none.
-fn refused<T>(result: Result<T, CallError>) -> Result<Option<T>, CallError> {
-    match result {
-        Ok(allowed) => Ok(Some(allowed)),
-        Err(CallError::Refused(_)) => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

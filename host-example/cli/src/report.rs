@@ -151,10 +151,10 @@ pub(super) fn write_threads(
             HumanCount(thread.total_tokens).to_string(),
             HumanCount(thread.max_tokens),
         )?;
-        let undelivered: Vec<String> =
-            thread.undelivered_thresholds.iter().flatten().map(|t| format!("{} %", t.percent)).collect();
-        if !undelivered.is_empty() {
-            write!(out, "  {FAINT}not told of {}{FAINT:#}", undelivered.join(", "))?;
+        let pending: Vec<String> =
+            thread.pending_thresholds.iter().flatten().map(|t| format!("{} %", t.percent)).collect();
+        if !pending.is_empty() {
+            write!(out, "  {FAINT}not told of {}{FAINT:#}", pending.join(", "))?;
         }
         writeln!(out)?;
     }

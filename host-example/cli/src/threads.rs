@@ -3,7 +3,8 @@
 use super::Failure;
 use serde::Serialize;
 use std::collections::HashMap;
-use thread_budget_host::{CallError, Registry, ThreadState, Threshold};
+use thread_budget_host::blocking::Registry;
+use thread_budget_host::{CallError, ThreadState, Threshold};
 
 /// Threads are fetched in portions.
 const PAGE: u32 = 1_024;
@@ -20,14 +21,21 @@ pub(super) struct Shown {
     /// How many of its ancestors are shown above it.
     #[serde(skip)]
     pub(super) depth: usize,
-    /// The thresholds whose warnings nobody has taken, where they are asked for.
+    /// The thresholds whose warnings are pending, where they are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) undelivered_thresholds: Option<Vec<Threshold>>,
+    pub(super) pending_thresholds: Option<Vec<Threshold>>,
 }
 
 /// Every thread, in pages, parents before their children.
 pub(super) fn pages(registry: &Registry) -> impl Iterator<Item = Result<Vec<ThreadState>, CallError>> {
-    registry.snapshot(PAGE)
+    let mut after: Option<String> = None;
+    std::iter::from_fn(move || {
+        let page = registry.snapshot(after.as_deref(), PAGE);
+        if let Ok(page) = &page {
+            after = Some(page.last()?.thread_id.clone());
+        }
+        Some(page)
+    })
 }
 
 /// Every thread, parents before their children.
@@ -44,12 +52,12 @@ pub(super) fn total_tokens(thread: &ThreadState) -> u64 {
 }
 
 /// The `count` largest, largest first but each child below its parent; those that used the same in the
-/// order of their ids. With the thresholds that nobody was told of, if `undelivered`.
+/// order of their ids. With the thresholds whose warnings are pending, if `pending`.
 pub(super) fn largest(
     registry: &Registry,
     mut threads: Vec<ThreadState>,
     count: usize,
-    undelivered: bool,
+    pending: bool,
 ) -> Result<Vec<Shown>, Failure> {
     threads.sort_by(|a, b| total_tokens(b).cmp(&total_tokens(a)).then_with(|| a.thread_id.cmp(&b.thread_id)));
     threads.truncate(count);
@@ -74,7 +82,7 @@ pub(super) fn largest(
             max_tokens: thread.max_tokens,
             percent_used: registry.get_budget(&thread.thread_id)?.percent_used()?,
             depth,
-            undelivered_thresholds: undelivered.then(|| thread.undelivered_thresholds.clone()),
+            pending_thresholds: pending.then(|| thread.pending().collect()),
         });
         rest.extend(children[number].iter().rev().map(|child| (*child, depth + 1)));
     }

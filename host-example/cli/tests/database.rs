@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
-use thread_budget_host::Registry;
+use thread_budget_host::{BudgetWarning, HoldTerms, Registry};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir().expect("a folder")
@@ -44,10 +44,16 @@ fn long_recording(path: &Path) {
     fs::write(path, text).expect("it can be written");
 }
 
+/// All threads but when they were born, which comes from the clock.
 fn export(database: &Path) -> Vec<String> {
     let output = thread_budget().args(["db", "export", text(database)]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    let mut lines: Vec<String> = stdout(&output).lines().map(str::to_owned).collect();
+    let without_birth = |line: &str| {
+        let mut thread: Value = serde_json::from_str(line).expect("JSON");
+        thread.as_object_mut().expect("an object").remove("birth");
+        thread.to_string()
+    };
+    let mut lines: Vec<String> = stdout(&output).lines().map(without_birth).collect();
     lines.sort();
     lines
 }
@@ -320,7 +326,7 @@ fn settings_are_those_of_threads_to_come() {
 /// A database with a tree, an own limit, request ids and warnings that were taken in part.
 fn filled(path: &Path) {
     let registry = Registry::builder().database(path).tokens_per_thread(1_000).max_threads(50).build();
-    let registry = registry.expect("it opens");
+    let registry = registry.expect("it opens").blocking();
     let options = |max_tokens, parent: Option<&str>| thread_budget_host::ThreadOptions {
         max_tokens,
         parent: parent.map(str::to_owned),
@@ -328,11 +334,25 @@ fn filled(path: &Path) {
     registry.open_thread("team", &options(Some(2_000), None)).expect("opened");
     registry.open_thread("writer", &options(None, Some("team"))).expect("opened");
     registry.open_thread("editor", &options(None, Some("team"))).expect("opened");
-    registry.consume_once("writer", "request-1", 700, 60).expect("recorded");
-    registry.take_warnings("writer").expect("taken");
+    registry.settle("writer", "request-1", 700, 60, true).expect("recorded");
+    let told: Vec<_> = registry
+        .pending_warnings("writer")
+        .expect("no trap")
+        .iter()
+        .map(BudgetWarning::acknowledgement)
+        .collect();
+    registry.acknowledge_warnings("writer", &told).expect("acknowledged");
     registry.consume("writer", 100, 50).expect("recorded");
     registry.consume("editor", 5, 5).expect("recorded");
     registry.consume("al\u{1b}one", 400, 100).expect("recorded");
+    let terms = HoldTerms {
+        prompt_tokens: 15,
+        completion_tokens: 20,
+        least_completion_tokens: 0,
+        holder: registry.holder(),
+        deadline: 7,
+    };
+    registry.set_hold("writer", "in flight", &terms).expect("held");
 }
 
 #[test]
@@ -346,7 +366,9 @@ fn show_draws_trees_and_tells_of_warnings() {
         "  threads                              4\n",
         "  limit of a new thread            1,000\n",
         "  limit of threads                    50\n",
-        "  undelivered warnings                 1\n",
+        "  warnings pending                     1\n",
+        "  calls in flight                      1\n",
+        "  tokens they hold                    35\n",
         "marked at 75 %, 90 %, 95 %\n",
         "\n  team         ██████████████████············┊·····┊·┊·     46.0 %            920 of 2,000\n    writer    ",
         "  91.0 %            910 of 1,000  not told of 90 %\n  al\\u{1b}one  ",
@@ -370,11 +392,19 @@ fn export_has_every_field() {
     assert_eq!(
         of("writer"),
         &json!({
-            "thread_id": "writer", "parent": "team", "opened": true, "max_tokens": 1_000,
-            "prompt_tokens": 800, "completion_tokens": 110, "request_count": 2,
-            "triggered_thresholds": [75, 90],
-            "undelivered_thresholds": [{"percent": 90, "severity": "critical"}],
+            "thread_id": "writer", "birth": of("writer")["birth"], "parent": "team", "opened": true,
+            "max_tokens": 1_000, "prompt_tokens": 800, "completion_tokens": 110, "request_count": 2,
+            "average_tokens": 608,
+            "triggered_thresholds": [
+                {"percent": 75, "severity": "warning"}, {"percent": 90, "severity": "critical"}
+            ],
+            "pending_thresholds": [90],
             "request_ids": ["request-1"],
+            "holds": [{
+                "made_for": null, "request_id": "in flight", "prompt_tokens": 15, "completion_tokens": 20,
+                "holder": of("writer")["holds"][0]["holder"], "deadline": 7,
+            }],
+            "lost": [],
         })
     );
     assert_eq!(of("al\u{1b}one")["parent"], Value::Null);
@@ -450,7 +480,7 @@ fn files_of_every_kind_stay_as_they_are() {
     let reader = Registry::builder().database(&good).read_only().build().expect("it opens");
     examine(&good, &Expected::Sound);
     assert!(Registry::builder().database(&good).build().is_err(), "nobody writes what is read");
-    reader.consume("team", 1, 1).expect("in memory");
+    reader.blocking().consume("team", 1, 1).expect("in memory");
     drop(reader);
     examine(&good, &Expected::Sound);
 }

@@ -404,7 +404,7 @@ fn inspect_shows_that_nothing_is_imported() {
     let text = stdout(&output);
     assert!(text.contains("imports  nothing\n"), "{text}");
     for expected in [
-        "thread-budget:registry/registry@0.1.0",
+        "thread-budget:registry/registry@0.2.0",
         "/// Record, after an LLM call, what it used;",
         "/// Prompt (input) tokens consumed, summed over all requests.",
         "resource thread-budget {",

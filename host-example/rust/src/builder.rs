@@ -1,12 +1,16 @@
 //! From settings to a running registry.
 
-use crate::MIN_MEMORY_BYTES;
+use crate::blocking::wait;
+use crate::bounds::MIN_MEMORY_BYTES;
 use crate::cache::Cache;
+use crate::calls::{Call, SetNextBirth};
 use crate::error::LoadError;
+use crate::file::{Durability, File, FileOptions};
 use crate::instance::{Blueprint, engine};
-use crate::journal::{Durability, Journal};
+use crate::lost::LostCalls;
 use crate::meter::Meter;
-use crate::registry::Registry;
+use crate::registry::{Place, Registry, new_holder};
+use crate::shards::Shards;
 use crate::types::Threshold;
 use std::borrow::Cow;
 use std::fs;
@@ -25,7 +29,8 @@ use std::time::Duration;
 ///     .max_threads(10_000)
 ///     .max_memory_bytes(16 << 20)
 ///     .deadline(Duration::from_millis(100))
-///     .build()?;
+///     .build()?
+///     .blocking();
 /// assert_eq!(registry.max_tokens_per_thread()?, 50_000);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -44,6 +49,7 @@ pub struct RegistryBuilder {
     durability: Durability,
     checkpoint_after: u64,
     read_only: bool,
+    lost_calls: LostCalls,
     meter: Meter,
 }
 
@@ -77,6 +83,7 @@ impl Default for RegistryBuilder {
             durability: Durability::default(),
             checkpoint_after: DEFAULT_CHECKPOINT_AFTER,
             read_only: false,
+            lost_calls: LostCalls::default(),
             meter: Meter::default(),
         }
     }
@@ -151,7 +158,8 @@ impl RegistryBuilder {
 
     /// Keep the state in this file, and start from what it holds; it is created when there is none.
     /// Limits, thresholds and the thread limit are kept too, and those set here replace them. One
-    /// registry at a time can have it open.
+    /// registry at a time can have it open. What was in flight when the file was open last is settled, see
+    /// [`RegistryBuilder::lost_calls`].
     pub fn database(mut self, path: impl Into<PathBuf>) -> Self {
         self.database = Some(path.into());
         self
@@ -172,15 +180,22 @@ impl RegistryBuilder {
         self
     }
 
+    /// How calls are settled that were sent and of which nobody says what they used: whose guard is dropped,
+    /// or whose process ended. [`LostCalls::Prompt`] unless set.
+    pub fn lost_calls(mut self, lost_calls: LostCalls) -> Self {
+        self.lost_calls = lost_calls;
+        self
+    }
+
     /// Leave the database's file as it is: it must exist, and what changes is kept in memory, until the
-    /// registry is dropped. Several at a time can read a file so while nobody has it open to write.
+    /// registry is dropped. What is in flight stays so. Several at a time can read a file so while nobody has it open to write.
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
     /// Tell the `metrics` facade what happens: `thread_budget.tokens` by kind,
-    /// `thread_budget.crossings` by severity, `thread_budget.reservations` alive, and
+    /// `thread_budget.crossings` by severity, `thread_budget.holds` that have a guard, and
     /// `thread_budget.call.duration_seconds` and `thread_budget.call.errors` by call, refusals being of
     /// the kind `refused`. A call then takes some 100 ns more.
     pub fn metrics(mut self) -> Self {
@@ -188,7 +203,8 @@ impl RegistryBuilder {
         self
     }
 
-    /// Compile (or load from the cache), instantiate and configure.
+    /// Compile (or load from the cache), read the database, instantiate and configure. That takes
+    /// milliseconds to seconds: call it where blocking is allowed.
     ///
     /// # Errors
     /// See [`LoadError`].
@@ -208,20 +224,40 @@ impl RegistryBuilder {
         };
         let component = self.cache.load_or_compile(&engine, &bytes).map_err(LoadError::Compile)?;
         let blueprint = Blueprint::new(engine, &component, self.max_memory_bytes, self.deadline)?;
-        let journal = self
-            .database
-            .map(|path| Journal::open(path, self.durability, self.checkpoint_after, self.read_only))
-            .transpose()?;
-        let registry = Registry::new(blueprint, self.instances, journal, self.meter)?;
+        let holder = new_holder();
+        let place = match self.database {
+            None => Place::Memory(shards(&blueprint, self.instances.max(1))?),
+            Some(path) => {
+                let Self { durability, checkpoint_after, read_only, .. } = self;
+                let options = FileOptions { path, durability, checkpoint_after, read_only };
+                Place::File(File::open(options, blueprint, holder, self.lost_calls)?)
+            }
+        };
+        let registry = Registry::new(place, self.meter, self.lost_calls, holder);
         if let Some(tokens) = self.tokens_per_thread {
-            registry.configure(tokens)?;
+            wait(registry.configure(tokens))?;
         }
         if let Some(thresholds) = self.thresholds {
-            registry.set_thresholds(&thresholds)?;
+            wait(registry.set_thresholds(&thresholds))?;
         }
         if let Some(threads) = self.max_threads {
-            registry.set_max_threads(threads)?;
+            wait(registry.set_max_threads(threads))?;
         }
         Ok(registry)
     }
+}
+
+/// How far apart the births of two instances are. No registry makes as many threads.
+const BIRTHS_PER_INSTANCE: u64 = 1 << 40;
+
+fn shards(blueprint: &Blueprint, instances: usize) -> Result<Shards, LoadError> {
+    let mut made = Vec::new();
+    for number in 0..instances {
+        let mut instance = blueprint.instantiate()?;
+        if number > 0 {
+            SetNextBirth { birth: number as u64 * BIRTHS_PER_INSTANCE }.apply(&mut instance)?;
+        }
+        made.push(instance);
+    }
+    Ok(Shards::new(made))
 }

@@ -1,9 +1,7 @@
 //! What can go wrong, one enum per operation. A refusal is among a call's errors because nothing was
 //! allowed; it says how much would have been.
 
-use crate::bindings::exports::thread_budget::registry::types;
-use crate::types::{BudgetExhausted, UsageEntry};
-use crate::{MAX_BATCH, MAX_BATCH_ID_BYTES, MAX_REQUEST_ID_BYTES, MAX_THREAD_ID_BYTES};
+use crate::types::BudgetExhausted;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +27,7 @@ pub enum LoadError {
     #[error("not a usable WebAssembly component: {0:#}")]
     Compile(#[source] wasmtime::Error),
     /// The component imports something, or lacks an export of the contract.
-    #[error("not a component of the world thread-budget:registry/thread-budget@0.1.0: {0:#}")]
+    #[error("not a component of the world thread-budget:registry/thread-budget@0.2.0: {0:#}")]
     Contract(#[source] wasmtime::Error),
     /// The memory cap is too small for the component to keep its promises.
     #[error("a memory cap of {bytes} bytes: at least {min} are wanted", min = crate::MIN_MEMORY_BYTES)]
@@ -108,8 +106,18 @@ pub enum CallError {
         /// The thread.
         thread_id: String,
     },
+    /// The thread has as many holds as it may. Settle or release some.
+    #[error("the thread already has {max} holds, the most there may be; settle or release some first")]
+    TooManyHolds {
+        /// The most holds of a thread.
+        max: u32,
+    },
+    /// Nothing is held for that request, and nothing was counted: it was settled or released before, or its
+    /// thread and all ancestors of that time are gone.
+    #[error("nothing is held for that request; it was settled or released, or its threads are gone")]
+    UnknownHold,
     /// What the call did could not be written to the database. Whether it is there is unknown; the
-    /// next call starts from what the file says. `consume_once` is safe to repeat.
+    /// next call starts from what the file says. `settle` is safe to repeat.
     #[error("not recorded: {0}")]
     Storage(#[from] StorageError),
     /// The instance was rebuilt from its database after this handle was made. Get a new one.
@@ -168,62 +176,6 @@ pub enum InvalidInput {
         /// How many were given.
         count: usize,
     },
-}
-
-/// What a call of the contract answers, as this crate's result. `thread_id` is the one it was made for.
-pub(crate) fn from_contract<T>(
-    result: Result<T, types::RegistryError>,
-    thread_id: &str,
-) -> Result<T, CallError> {
-    result.map_err(|error| match error {
-        types::RegistryError::Exhausted(exhausted) => CallError::Refused(exhausted.into()),
-        types::RegistryError::InvalidThreadId(_) => {
-            CallError::Invalid(InvalidInput::ThreadId { bytes: thread_id.len() })
-        }
-        types::RegistryError::TooManyThreads(limit) => CallError::TooManyThreads { limit },
-        types::RegistryError::InvalidThreshold(percent) => {
-            CallError::Invalid(InvalidInput::Threshold { percent })
-        }
-        types::RegistryError::OutOfMemory => CallError::OutOfMemory,
-        types::RegistryError::UnknownParent(parent) => CallError::UnknownParent { parent },
-        types::RegistryError::ParentCycle(parent) => CallError::ParentCycle { parent },
-        types::RegistryError::TooDeep(max) => CallError::TooDeep { max },
-        types::RegistryError::OptionsDiffer(thread_id) => CallError::OptionsDiffer { thread_id },
-        // The host checks request ids and batches first: these two cannot come from a call of its own.
-        types::RegistryError::InvalidRequestId(reason) => CallError::Invalid(InvalidInput::State { reason }),
-        types::RegistryError::BatchTooLarge(entries) => {
-            CallError::Invalid(InvalidInput::BatchTooLarge { entries: entries as usize, id_bytes: 0 })
-        }
-        types::RegistryError::InvalidState(reason) => CallError::Invalid(InvalidInput::State { reason }),
-    })
-}
-
-/// Whether it can be the id of a thread, without asking a registry.
-///
-/// # Errors
-/// [`InvalidInput::ThreadId`].
-pub fn check_id(thread_id: &str) -> Result<(), InvalidInput> {
-    match thread_id.len() {
-        1..=MAX_THREAD_ID_BYTES => Ok(()),
-        bytes => Err(InvalidInput::ThreadId { bytes }),
-    }
-}
-
-pub(crate) fn check_request_id(request_id: &str) -> Result<(), InvalidInput> {
-    match request_id.len() {
-        1..=MAX_REQUEST_ID_BYTES => Ok(()),
-        bytes => Err(InvalidInput::RequestId { bytes }),
-    }
-}
-
-/// Whether an instance can take the batch even at its memory cap.
-pub(crate) fn check_batch(entries: &[UsageEntry]) -> Result<(), InvalidInput> {
-    entries.iter().try_for_each(|entry| check_id(&entry.thread_id))?;
-    let id_bytes = entries.iter().map(|entry| entry.thread_id.len()).sum();
-    if entries.len() > MAX_BATCH || id_bytes > MAX_BATCH_ID_BYTES {
-        return Err(InvalidInput::BatchTooLarge { entries: entries.len(), id_bytes });
-    }
-    Ok(())
 }
 
 /// Why a database cannot be opened, read or written.

@@ -5,9 +5,10 @@ use crate::bindings::{ThreadBudget as Exports, ThreadBudgetPre};
 use crate::error::{CallError, LoadError};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::{Component, Linker, ResourceAny};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder, Trap};
 
 /// How often the clock ticks within a deadline. A call is stopped at most one tick late.
@@ -55,6 +56,7 @@ pub(crate) struct Blueprint {
     pre: ThreadBudgetPre<StoreLimits>,
     max_memory_bytes: usize,
     deadline: Option<Duration>,
+    made: AtomicUsize,
 }
 
 impl Blueprint {
@@ -68,7 +70,7 @@ impl Blueprint {
             .instantiate_pre(component)
             .and_then(ThreadBudgetPre::new)
             .map_err(LoadError::Contract)?;
-        Ok(Self { engine, pre, max_memory_bytes, deadline })
+        Ok(Self { engine, pre, max_memory_bytes, deadline, made: AtomicUsize::new(0) })
     }
 
     /// A fresh instance, without threads.
@@ -83,7 +85,16 @@ impl Blueprint {
         }
         let exports = self.pre.instantiate(&mut store).map_err(LoadError::Instantiate)?;
         let Self { max_memory_bytes, deadline, .. } = *self;
-        Ok(Instance { store, exports, max_memory_bytes, deadline, deadlines_per_call: 1, lost: None })
+        Ok(Instance {
+            number: self.made.fetch_add(1, Ordering::Relaxed),
+            store,
+            exports,
+            max_memory_bytes,
+            deadline,
+            deadlines_per_call: 1,
+            max_threads: u32::MAX,
+            lost: None,
+        })
     }
 }
 
@@ -93,11 +104,15 @@ fn memory_cap(bytes: usize) -> StoreLimits {
 
 /// A component instance, and whether it can still be called.
 pub(crate) struct Instance {
+    /// Which of those of its blueprint it is, counted from 0.
+    pub(crate) number: usize,
     store: Store<StoreLimits>,
     exports: Exports,
     max_memory_bytes: usize,
     deadline: Option<Duration>,
     deadlines_per_call: u32,
+    /// What it was told last, since it cannot be asked.
+    pub(crate) max_threads: u32,
     /// Why it can not.
     pub(crate) lost: Option<Arc<str>>,
 }
@@ -114,6 +129,27 @@ impl Instance {
         self.deadlines_per_call = 1;
         *self.store.data_mut() = memory_cap(cap);
         result
+    }
+
+    /// Call a function of the registry that may refuse.
+    pub(crate) fn ask<R>(
+        &mut self,
+        call: impl FnOnce(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<Result<R, wit::RegistryError>>,
+    ) -> Result<R, CallError> {
+        Ok(self.call(call)??)
+    }
+
+    /// A handle on something of this instance.
+    pub(crate) fn handle(&self, resource: ResourceAny) -> Handle {
+        Handle { instance: self.number, resource }
+    }
+
+    /// Free what a handle stands for, if it is of this instance.
+    pub(crate) fn free(&mut self, handle: Handle) {
+        if handle.instance == self.number {
+            // Of an instance that is lost nothing is left to be freed.
+            let _ = self.enter(|_, store| handle.resource.resource_drop(store));
+        }
     }
 
     /// Call into the registry of the contract.
@@ -149,4 +185,12 @@ impl Instance {
             failure
         })
     }
+}
+
+/// What an instance keeps for a caller, until it is freed there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Handle {
+    /// The number of the instance.
+    pub(crate) instance: usize,
+    pub(crate) resource: ResourceAny,
 }

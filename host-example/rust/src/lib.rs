@@ -3,16 +3,23 @@
 //! ```
 //! use thread_budget_host::{CallError, Registry};
 //!
+//! # pollster::block_on(async {
 //! let registry = Registry::builder().tokens_per_thread(1_000).build()?;
 //!
-//! registry.check_budget("agent-7", 800)?; // before the LLM call
-//! let consumed = registry.consume("agent-7", 700, 220)?; // after it
-//! for crossed in &consumed.crossed {
-//!     println!("{}", registry.budget_warning(crossed)?.message); // for the agent
+//! // Before an LLM call, hold what it may use: 300 prompt tokens, 500 of completion, or at least 100.
+//! let mut hold = registry.hold("agent-7", 300, 500, 100).await?;
+//! for warning in &hold.held().pending {
+//!     println!("{}", warning.message); // for the agent
 //! }
-//! assert!(matches!(registry.check_budget("agent-7", 81), Err(CallError::Refused(_))));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! hold.sent();
+//! // After it, say what it used.
+//! let consumed = hold.settle(310, 490).await?;
+//! assert_eq!(consumed.room, 200);
+//! assert!(matches!(registry.check_budget("agent-7", 201).await, Err(CallError::Refused(_))));
+//! # Ok::<(), Box<dyn std::error::Error>>(()) }).unwrap();
 //! ```
+//!
+//! Programs without async code use [`blocking`].
 //!
 //! The component is compiled into this crate, imports nothing and runs under a memory cap and a
 //! deadline per call. Its compiled form is cached, so that a second start takes milliseconds.
@@ -20,52 +27,46 @@
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 
 mod bindings;
+pub mod blocking;
+mod bounds;
 mod builder;
 mod cache;
+mod calls;
+mod clock;
 mod error;
+mod file;
 mod handle;
+mod hold;
 mod instance;
-mod journal;
+mod lost;
 mod meter;
-mod operation;
-mod overlay;
 mod registry;
 mod shards;
+mod states;
+mod translate;
+mod trees;
 mod types;
 
+pub use bounds::{
+    MAX_BATCH, MAX_BATCH_ID_BYTES, MAX_REQUEST_ID_BYTES, MAX_THREAD_ID_BYTES, MAX_THRESHOLDS,
+    MIN_MEMORY_BYTES, check_id,
+};
 pub use builder::RegistryBuilder;
 pub use cache::Cache;
-pub use error::{BatchError, CallError, InvalidInput, LoadError, StorageError, check_id};
-pub use handle::{Reservation, ThreadBudget};
+pub use error::{BatchError, CallError, InvalidInput, LoadError, StorageError};
+pub use file::{DATABASE_FORMAT, Durability, Note};
+pub use handle::ThreadBudget;
+pub use hold::Hold;
 pub use instance::keep_time;
-pub use journal::{DATABASE_FORMAT, Durability, Note};
+pub use lost::LostCalls;
 pub use registry::Registry;
 pub use types::{
-    BudgetExhausted, BudgetWarning, Consumed, FinalBudget, Severity, ThreadOptions, ThreadState, Threshold,
-    ThresholdCrossed, Usage, UsageEntry,
+    Acknowledgement, BudgetExhausted, BudgetWarning, Consumed, FinalBudget, Held, HoldState, HoldTerms,
+    LostState, Severity, ThreadOptions, ThreadState, Threshold, ThresholdCrossed, Usage, UsageEntry,
 };
 
 /// The component itself: a WebAssembly component of the world `thread-budget:registry/thread-budget`.
 pub const COMPONENT: &[u8] = include_bytes!("../component/thread_budget.wasm");
-
-/// The longest thread id, in bytes of UTF-8. The shortest is one byte.
-pub const MAX_THREAD_ID_BYTES: usize = 1_024;
-
-/// The longest request id, in bytes of UTF-8. The shortest is one byte.
-pub const MAX_REQUEST_ID_BYTES: usize = 256;
-
-/// The smallest memory cap: with less than this an argument may not fit, and that is a trap.
-pub const MIN_MEMORY_BYTES: usize = 1 << 20;
-
-/// The most entries of a batch.
-pub const MAX_BATCH: usize = 4_096;
-
-/// The most bytes that the thread ids of a batch may have together: what an instance can take even at
-/// its memory cap.
-pub const MAX_BATCH_ID_BYTES: usize = 128 << 10;
-
-/// The most thresholds there can be: one for each percent.
-pub const MAX_THRESHOLDS: usize = 100;
 
 /// Tests the README's example.
 #[cfg(doctest)]

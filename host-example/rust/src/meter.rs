@@ -11,7 +11,7 @@ pub(crate) struct Meter(bool);
 
 const TOKENS: &str = "thread_budget.tokens";
 const CROSSINGS: &str = "thread_budget.crossings";
-const RESERVATIONS: &str = "thread_budget.reservations";
+const HOLDS: &str = "thread_budget.holds";
 const DURATION: &str = "thread_budget.call.duration_seconds";
 const ERRORS: &str = "thread_budget.call.errors";
 
@@ -20,7 +20,7 @@ impl Meter {
     pub(crate) fn on() -> Self {
         metrics::describe_counter!(TOKENS, Unit::Count, "Tokens recorded, by kind: prompt, completion");
         metrics::describe_counter!(CROSSINGS, Unit::Count, "Thresholds crossed, by severity");
-        metrics::describe_gauge!(RESERVATIONS, Unit::Count, "Reservations that hold tokens now");
+        metrics::describe_gauge!(HOLDS, Unit::Count, "Guards of calls in flight");
         metrics::describe_histogram!(DURATION, Unit::Seconds, "How long calls take, by call");
         metrics::describe_counter!(
             ERRORS,
@@ -30,23 +30,19 @@ impl Meter {
         Self(true)
     }
 
-    /// Time a call, and count it when it is a refusal.
-    pub(crate) fn call<R>(
-        self,
-        name: &'static str,
-        call: impl FnOnce() -> Result<R, CallError>,
-    ) -> Result<R, CallError> {
-        if !self.0 {
-            return call();
-        }
-        let started = Instant::now();
-        let result = call();
+    /// When a call began; to be told when it ends.
+    pub(crate) fn start(self) -> Option<Instant> {
+        self.0.then(Instant::now)
+    }
+
+    /// Tell how long a call took, and count it when it was not carried out.
+    pub(crate) fn end(self, name: &'static str, started: Option<Instant>, error: Option<&CallError>) {
+        let Some(started) = started else { return };
         metrics::histogram!(DURATION, "call" => name).record(started.elapsed().as_secs_f64());
-        if let Err(error) = &result {
+        if let Some(error) = error {
             let kind = if matches!(error, CallError::Refused(_)) { "refused" } else { "failed" };
             metrics::counter!(ERRORS, "call" => name, "kind" => kind).increment(1);
         }
-        result
     }
 
     /// Count what a request used and led to.
@@ -72,10 +68,10 @@ impl Meter {
         }
     }
 
-    /// A reservation began (1) or ended (-1).
-    pub(crate) fn reservations(self, change: f64) {
+    /// A guard was made (1) or is gone (-1).
+    pub(crate) fn holds(self, change: f64) {
         if self.0 {
-            metrics::gauge!(RESERVATIONS).increment(change);
+            metrics::gauge!(HOLDS).increment(change);
         }
     }
 }

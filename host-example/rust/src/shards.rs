@@ -3,9 +3,12 @@
 //! A thread lives in the instance that its id hashes to, a thread with a parent in that of its parent,
 //! so that a tree is in one place. Only threads that live elsewhere than their id says are listed.
 
+use crate::calls::Call;
+use crate::error::CallError;
 use crate::instance::Instance;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -16,38 +19,42 @@ pub(crate) struct Shards {
     moved: RwLock<HashMap<Box<str>, usize>>,
     /// How often `moved` has changed. Whoever looked before the last change looks again.
     changes: AtomicUsize,
-    /// Held while threads move in or their list is tidied up, by one caller at a time.
-    pub(crate) moving: Mutex<Tidied>,
+    /// Held by what concerns more than one instance: settings, and threads that move in. So the instances
+    /// never disagree for longer than such a call takes.
+    pub(crate) several: Mutex<Tidied>,
 }
 
 /// How long the list was when it was last tidied up.
 #[derive(Default)]
 pub(crate) struct Tidied(usize);
 
-/// An instance, and which of its kind it is. No two share a cache line, or the line before or after it,
-/// which processors fetch as well.
+/// An instance. No two share a cache line, or the line before or after it, which processors fetch as well.
 #[repr(align(128))]
-pub(crate) struct Shard {
-    pub(crate) instance: Instance,
-    /// Counts the instances that have been in this place. Handles are of one of them.
-    pub(crate) generation: u64,
+pub(crate) struct Shard(Instance);
+
+impl Deref for Shard {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.0
+    }
 }
 
-/// A shard that is locked, and its number.
-pub(crate) struct Locked<'a> {
-    pub(crate) shard: MutexGuard<'a, Shard>,
-    pub(crate) number: usize,
+impl DerefMut for Shard {
+    fn deref_mut(&mut self) -> &mut Instance {
+        &mut self.0
+    }
 }
 
 impl Shards {
+    /// The instances are numbered in their order, from 0.
     pub(crate) fn new(instances: Vec<Instance>) -> Self {
-        let shards = instances.into_iter().map(|instance| Mutex::new(Shard { instance, generation: 0 }));
         Self {
-            shards: shards.collect(),
+            shards: instances.into_iter().map(|instance| Mutex::new(Shard(instance))).collect(),
             hasher: RandomState::new(),
             moved: RwLock::default(),
             changes: AtomicUsize::new(0),
-            moving: Mutex::default(),
+            several: Mutex::default(),
         }
     }
 
@@ -55,15 +62,15 @@ impl Shards {
         self.shards.len()
     }
 
-    pub(crate) fn lock(&self, number: usize) -> Locked<'_> {
+    /// Lock an instance.
+    pub(crate) fn lock(&self, number: usize) -> MutexGuard<'_, Shard> {
         // A panic while it was held cannot have left the instance in between: wasmtime reports what
         // happens inside as errors, and that an instance is lost is noted last.
-        let shard = self.shards[number].lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { shard, number }
+        self.shards[number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lock the instance that keeps the thread.
-    pub(crate) fn lock_for(&self, thread_id: &str) -> Locked<'_> {
+    pub(crate) fn lock_for(&self, thread_id: &str) -> MutexGuard<'_, Shard> {
         loop {
             let changes = self.changes.load(Ordering::Acquire);
             let locked = self.lock(self.number_for(thread_id));
@@ -91,6 +98,12 @@ impl Shards {
         (self.hasher.hash_one(thread_id) % self.len() as u64) as usize
     }
 
+    /// A call that every instance gets, one such call at a time.
+    pub(crate) fn apply_to_all(&self, call: &impl Call<Answer = ()>) -> Result<(), CallError> {
+        let _alone = self.several.lock().unwrap_or_else(PoisonError::into_inner);
+        (0..self.len()).try_for_each(|number| call.apply(&mut self.lock(number)))
+    }
+
     /// From now on the thread is looked for in that instance.
     pub(crate) fn move_to(&self, thread_id: &str, number: usize) {
         self.change(|moved| _ = moved.insert(thread_id.into(), number));
@@ -99,15 +112,7 @@ impl Shards {
     /// From now on the thread is looked for where its id says. The instance it was in must be locked
     /// and have forgotten it.
     pub(crate) fn move_back(&self, thread_id: &str) {
-        let is_moved = |moved: &HashMap<Box<str>, usize>| moved.contains_key(thread_id);
-        if self.len() > 1 && is_moved(&self.moved.read().unwrap_or_else(PoisonError::into_inner)) {
-            self.change(|moved| _ = moved.remove(thread_id));
-        }
-    }
-
-    /// From now on every thread is looked for where its id says.
-    pub(crate) fn move_all_back(&self) {
-        self.change(HashMap::clear);
+        self.change(|moved| _ = moved.remove(thread_id));
     }
 
     fn change(&self, change: impl FnOnce(&mut HashMap<Box<str>, usize>)) {
@@ -116,8 +121,7 @@ impl Shards {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Forget the places of threads that no longer exist, when so many were added that it is worth it:
-    /// those that went with a parent leave theirs behind.
+    /// Forget the places of threads that no longer exist, when so many were added that it is worth it.
     pub(crate) fn tidy_up(&self, tidied: &mut Tidied, exists: impl Fn(&mut Instance, &str) -> bool) {
         let moved = self.moved.read().unwrap_or_else(PoisonError::into_inner);
         if moved.len() < 2 * tidied.0 + 1_024 {
@@ -126,8 +130,8 @@ impl Shards {
         let listed: Vec<_> = moved.iter().map(|(id, number)| (id.clone(), *number)).collect();
         drop(moved);
         for (thread_id, number) in listed {
-            let mut locked = self.lock(number);
-            if !exists(&mut locked.shard.instance, &thread_id) {
+            let mut instance = self.lock(number);
+            if !exists(&mut instance, &thread_id) {
                 self.move_back(&thread_id);
             }
         }

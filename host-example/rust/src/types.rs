@@ -1,6 +1,5 @@
 //! The contract's records, as this crate speaks of them. All counts are tokens.
 
-use crate::bindings::exports::thread_budget::registry::types;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -80,17 +79,119 @@ pub struct ThresholdCrossed {
     pub tokens_remaining: u64,
     /// The thread's limit.
     pub max_tokens: u64,
+    /// How many requests like the latest ones still fit; none before the thread has used a token.
+    pub runway: Option<u64>,
 }
 
-/// What a recorded consumption led to.
+/// The payload an agent reads when its thread crossed a threshold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BudgetWarning {
+    /// The thread whose threshold was crossed.
+    pub thread_id: String,
+    /// The threshold, whole percent, 1 to 100.
+    pub threshold_percent: u32,
+    /// Percent used, rounded to one decimal.
+    pub percent_used: f64,
+    /// Total tokens used.
+    pub tokens_used: u64,
+    /// Tokens left before the thread is refused.
+    pub tokens_remaining: u64,
+    /// The thread's limit.
+    pub max_tokens: u64,
+    /// How many requests like the latest ones still fit; none before the thread has used a token.
+    pub runway: Option<u64>,
+    /// How urgent it is.
+    pub severity: Severity,
+    /// What to tell the agent.
+    pub message: String,
+}
+
+impl BudgetWarning {
+    /// What says that the agent has it, for `acknowledge_warnings`.
+    #[must_use]
+    pub fn acknowledgement(&self) -> Acknowledgement {
+        Acknowledgement { threshold_percent: self.threshold_percent, max_tokens: self.max_tokens }
+    }
+}
+
+/// Names a pending warning that the agent has been given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// The warning's threshold, whole percent, 1 to 100.
+    pub threshold_percent: u32,
+    /// The limit that the warning named. Where `set_limit` has changed it since, the warning stays pending.
+    pub max_tokens: u64,
+}
+
+/// Why a check refused: the budget is used up, or the estimate does not fit in what is left beside what
+/// is held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error(
+    "thread {thread_id}: {used} of {max_tokens} tokens are used and {held} held, a request of {requested} does not fit"
+)]
+pub struct BudgetExhausted {
+    /// The thread that has no room: the one that was checked, or its nearest ancestor without room.
+    pub thread_id: String,
+    /// Total tokens used so far.
+    pub used: u64,
+    /// Tokens held in that thread and below it, the hold that was to be changed apart.
+    pub held: u64,
+    /// The thread's limit.
+    pub max_tokens: u64,
+    /// What was asked for: the estimate of a check; prompt and least completion of a hold.
+    pub requested: u64,
+}
+
+/// What a hold is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldTerms {
+    /// Prompt tokens.
+    pub prompt_tokens: u64,
+    /// Completion tokens.
+    pub completion_tokens: u64,
+    /// What the completion may be cut down to where it does not fit.
+    pub least_completion_tokens: u64,
+    /// Who holds it, see [`Registry::holder`](crate::Registry::holder).
+    pub holder: u64,
+    /// Until when its holder answers for it, in milliseconds since the beginning of 1970.
+    pub deadline: u64,
+}
+
+/// What a hold was granted, and where its thread stands. Where the hold has moved to an ancestor, all but
+/// `completion_tokens` is of that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// The completion tokens held: what was asked for, cut down to what is left, never below the least.
+    pub completion_tokens: u64,
+    /// The thread's usage, which a hold is no part of.
+    pub usage: Usage,
+    /// What the thread has left beside what is used and held, this hold included: the least of its own
+    /// and that of all its ancestors, never below 0.
+    pub room: u64,
+    /// The most urgent severity the thread has crossed under its limit, if any.
+    pub severity: Option<Severity>,
+    /// The thread's pending warnings, ascending by percent.
+    pub pending: Vec<BudgetWarning>,
+    /// Whether the thread remembers the request: it was settled, and nothing is held.
+    pub repeated: bool,
+}
+
+/// What a recorded consumption led to, and where its thread stands. Where a hold of a thread that is gone
+/// was settled, all of it is of the ancestor that was charged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Consumed {
     /// Usage after the call.
     pub usage: Usage,
+    /// What the thread has left beside what is used and held: the least of its own and that of all its
+    /// ancestors, never below 0.
+    pub room: u64,
+    /// The most urgent severity the thread has crossed under its limit, if any.
+    pub severity: Option<Severity>,
     /// The thresholds this call crossed: the thread's own, ascending by percent, then those of its
     /// ancestors, nearest first. Mostly empty.
     pub crossed: Vec<ThresholdCrossed>,
-    /// Whether `consume_once` knew the request, so that nothing was counted. False for other calls.
+    /// Whether `settle` or `settle_lost` knew the request, so that nothing was counted. False for other
+    /// calls.
     pub repeated: bool,
 }
 
@@ -116,11 +217,14 @@ pub struct ThreadOptions {
     pub parent: Option<String>,
 }
 
-/// Everything about one thread but its holds.
+/// Everything about one thread.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ThreadState {
     /// The thread's id.
     pub thread_id: String,
+    /// Tells it from other threads that had its id before or have it after, see
+    /// [`Registry::set_next_birth`](crate::Registry::set_next_birth).
+    pub birth: u64,
     /// Its parent's id, if it has one.
     pub parent: Option<String>,
     /// Whether it was given a limit or a parent of its own, which it keeps over a reset.
@@ -133,35 +237,56 @@ pub struct ThreadState {
     pub completion_tokens: u64,
     /// How many times consumption was recorded.
     pub request_count: u64,
-    /// The thresholds crossed so far, percent, ascending.
-    pub triggered_thresholds: Vec<u32>,
-    /// Those of them that `take_warnings` has not handed out, ascending.
-    pub undelivered_thresholds: Vec<Threshold>,
-    /// The request ids that `consume_once` remembers, oldest first.
+    /// The average tokens of its requests, the latest counting most.
+    pub average_tokens: u64,
+    /// The thresholds crossed, with the severity they were crossed with, ascending.
+    pub triggered_thresholds: Vec<Threshold>,
+    /// Those of them, percent, ascending, whose warnings are pending.
+    pub pending_thresholds: Vec<u32>,
+    /// The request ids that it remembers, oldest first.
     pub request_ids: Vec<String>,
+    /// What is held of it, in the order in which it was first held.
+    pub holds: Vec<HoldState>,
+    /// The marks of requests it was charged for, oldest first.
+    pub lost: Vec<LostState>,
 }
 
-/// Why a check refused: the budget is used up, or the estimate does not fit in what is left, which
-/// does not include what live reservations hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("thread {thread_id}: {used} of {max_tokens} tokens are used{held}, a request of {requested} does not fit", held = self.held())]
-pub struct BudgetExhausted {
-    /// The thread that has no room: the one that was checked, or an ancestor of it.
-    pub thread_id: String,
-    /// Total tokens used so far.
-    pub used: u64,
-    /// The thread's limit.
-    pub max_tokens: u64,
-    /// The estimate that was asked for.
-    pub requested: u64,
-}
-
-impl BudgetExhausted {
-    /// Where there would be room but for reservations, says so.
-    fn held(&self) -> &'static str {
-        let fits = self.used < self.max_tokens && self.requested <= self.max_tokens - self.used;
-        if fits { " and others held" } else { "" }
+impl ThreadState {
+    /// The thresholds whose warnings are pending, with their severities, ascending.
+    pub fn pending(&self) -> impl Iterator<Item = Threshold> {
+        let is_pending = |threshold: &&Threshold| self.pending_thresholds.contains(&threshold.percent);
+        self.triggered_thresholds.iter().filter(is_pending).copied()
     }
+}
+
+/// A hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldState {
+    /// The thread that it was made for, when that is gone and this is the ancestor it moved to.
+    pub made_for: Option<String>,
+    /// Its request.
+    pub request_id: String,
+    /// Prompt tokens held.
+    pub prompt_tokens: u64,
+    /// Completion tokens held.
+    pub completion_tokens: u64,
+    /// Who made it.
+    pub holder: u64,
+    /// Until when its holder answers for it.
+    pub deadline: u64,
+}
+
+/// The mark of a request that was charged and may be settled once more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostState {
+    /// The thread that it was made for, when that is gone and this is the ancestor that was charged.
+    pub made_for: Option<String>,
+    /// The request.
+    pub request_id: String,
+    /// Prompt tokens charged.
+    pub prompt_tokens: u64,
+    /// Completion tokens charged.
+    pub completion_tokens: u64,
 }
 
 /// The last word on a thread that was cleaned up, for logging and billing.
@@ -174,141 +299,3 @@ pub struct FinalBudget {
     /// Every threshold that was crossed, percent, ascending.
     pub triggered_thresholds: Vec<u32>,
 }
-
-/// The payload an agent reads when its thread crossed a threshold.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct BudgetWarning {
-    /// Percent used, rounded to one decimal.
-    pub percent_used: f64,
-    /// Total tokens used.
-    pub tokens_used: u64,
-    /// Tokens left before the thread is refused.
-    pub tokens_remaining: u64,
-    /// The thread's limit.
-    pub max_tokens: u64,
-    /// How urgent it is.
-    pub severity: Severity,
-    /// What to tell the agent.
-    pub message: String,
-}
-
-impl From<Severity> for types::Severity {
-    fn from(severity: Severity) -> Self {
-        match severity {
-            Severity::Warning => Self::Warning,
-            Severity::Critical => Self::Critical,
-            Severity::Final => Self::Final,
-        }
-    }
-}
-
-impl From<types::Severity> for Severity {
-    fn from(severity: types::Severity) -> Self {
-        match severity {
-            types::Severity::Warning => Self::Warning,
-            types::Severity::Critical => Self::Critical,
-            types::Severity::Final => Self::Final,
-        }
-    }
-}
-
-impl From<&Threshold> for types::Threshold {
-    fn from(&Threshold { percent, severity }: &Threshold) -> Self {
-        Self { percent, severity: severity.into() }
-    }
-}
-
-impl From<types::Threshold> for Threshold {
-    fn from(types::Threshold { percent, severity }: types::Threshold) -> Self {
-        Self { percent, severity: severity.into() }
-    }
-}
-
-/// Translate a record field by field; a field that is added or renamed stops compiling.
-macro_rules! translate {
-    ($from:path => $to:path { $($field:ident),* }) => {
-        impl From<$from> for $to {
-            fn from($from { $($field),* }: $from) -> Self {
-                Self { $($field: $field.into()),* }
-            }
-        }
-    };
-}
-
-translate!(types::Usage => Usage {
-    prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
-});
-translate!(types::ThresholdCrossed => ThresholdCrossed {
-    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
-});
-translate!(ThresholdCrossed => types::ThresholdCrossed {
-    thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens
-});
-translate!(types::BudgetExhausted => BudgetExhausted { thread_id, used, max_tokens, requested });
-translate!(types::FinalBudget => FinalBudget { usage, percent_used, triggered_thresholds });
-translate!(types::BudgetWarning => BudgetWarning {
-    percent_used, tokens_used, tokens_remaining, max_tokens, severity, message
-});
-
-translate!(UsageEntry => types::UsageEntry { thread_id, prompt_tokens, completion_tokens });
-translate!(ThreadOptions => types::ThreadOptions { max_tokens, parent });
-
-/// Where a field is a list of records, each is translated.
-pub(crate) fn each<T, U: From<T>>(list: Vec<T>) -> Vec<U> {
-    list.into_iter().map(Into::into).collect()
-}
-
-impl From<&UsageEntry> for types::UsageEntry {
-    fn from(entry: &UsageEntry) -> Self {
-        entry.clone().into()
-    }
-}
-
-impl From<types::Consumed> for Consumed {
-    fn from(types::Consumed { usage, crossed, repeated }: types::Consumed) -> Self {
-        Self { usage: usage.into(), crossed: each(crossed), repeated }
-    }
-}
-
-impl From<Threshold> for types::Threshold {
-    fn from(threshold: Threshold) -> Self {
-        (&threshold).into()
-    }
-}
-
-/// Translate a thread's state, both ways.
-macro_rules! translate_state {
-    ($from:path => $to:path) => {
-        impl From<$from> for $to {
-            fn from(state: $from) -> Self {
-                let $from {
-                    thread_id,
-                    parent,
-                    opened,
-                    max_tokens,
-                    prompt_tokens,
-                    completion_tokens,
-                    request_count,
-                    triggered_thresholds,
-                    undelivered_thresholds,
-                    request_ids,
-                } = state;
-                Self {
-                    thread_id,
-                    parent,
-                    opened,
-                    max_tokens,
-                    prompt_tokens,
-                    completion_tokens,
-                    request_count,
-                    triggered_thresholds,
-                    undelivered_thresholds: each(undelivered_thresholds),
-                    request_ids,
-                }
-            }
-        }
-    };
-}
-
-translate_state!(ThreadState => types::ThreadState);
-translate_state!(types::ThreadState => ThreadState);

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use thread_budget_host::{Cache, Registry};
+use thread_budget_host::{Cache, Registry, blocking};
 
-fn build(folder: &Path) -> Registry {
+fn build(folder: &Path) -> blocking::Registry {
     let registry = Registry::builder().cache(Cache::Folder(folder.to_owned())).build().expect("it loads");
+    let registry = registry.blocking();
     registry.consume("a", 1, 2).expect("it works");
     registry
 }

@@ -16,7 +16,7 @@
 //! everything but the page and `/healthz` wants `Authorization: Bearer TOKEN`. Without one only this machine
 //! can ask, as `localhost` or a loopback address, and pages of elsewhere cannot.
 //!
-//! A thread's numbers are those of now. Its relations and undelivered warnings, the totals and which threads
+//! A thread's numbers are those of now. Its relations and pending warnings, the totals and which threads
 //! are the largest are found in one pass over all threads, which is repeated when somebody asks and twenty
 //! times as long as it took has passed: with 100,000 threads they are a second or so old.
 
@@ -144,7 +144,7 @@ pub(crate) fn check_address(address: SocketAddr, token: Option<&str>) -> Result<
 /// The admin side's routes. Where they are served must have passed [`check_address`].
 pub(crate) fn router(admin: Admin) -> Router {
     let shared = Arc::new(Shared {
-        threads: Arc::new(Threads::new(admin.registry)),
+        threads: Arc::new(Threads::new(admin.registry.blocking())),
         events: admin.events,
         token: admin.token.as_deref().map(Token::new),
         metrics: admin.metrics,

@@ -15,6 +15,7 @@ use scripted::{Got, Script};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use thread_budget_host::Registry;
@@ -36,13 +37,17 @@ fn every_case() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let files = cases();
     assert!(files.len() > 20, "{} cases", files.len());
+    let mut failed = Vec::new();
     for file in files {
         let name = file.file_stem().unwrap().display().to_string();
         let case = serde_json::from_slice(&fs::read(&file).unwrap());
         let case: Case = case.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         eprintln!("{name}: {}", case.title);
-        runtime.block_on(run(&name, case));
+        if panic::catch_unwind(AssertUnwindSafe(|| runtime.block_on(run(&name, case)))).is_err() {
+            failed.push(name);
+        }
     }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 async fn run(name: &str, case: Case) {
@@ -74,7 +79,7 @@ async fn run(name: &str, case: Case) {
             (running, registry) = start(&config).await;
         }
         for (thread, limit) in &step.set_limits {
-            registry.set_limit(thread, *limit).unwrap();
+            registry.set_limit(thread, *limit).await.unwrap();
         }
         let base = format!("http://{}", running.address());
         take(&at, &client, &base, &script, &registry, step).await;
@@ -124,10 +129,10 @@ async fn take(
         let of = |usage: thread_budget_host::Usage| {
             [usage.prompt_tokens, usage.completion_tokens, usage.request_count]
         };
-        let known = registry.get_usage(&thread).unwrap().map(of);
+        let known = registry.get_usage(&thread).await.unwrap().map(of);
         assert_eq!(known, usage, "{at}: usage of {thread}");
         let started = Instant::now();
-        while registry.held_tokens(&thread).unwrap() > 0 {
+        while registry.held_tokens(&thread).await.unwrap() > 0 {
             assert!(started.elapsed() < PATIENCE, "{at}: {thread} still holds tokens");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

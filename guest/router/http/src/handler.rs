@@ -3,7 +3,7 @@
 use crate::bindings::exports::wasi::http::incoming_handler::{Guest, IncomingRequest, ResponseOutparam};
 use crate::bindings::thread_budget::registry::types::ThreadOptions;
 use crate::bindings::wasi::http::types::Method;
-use crate::budget::{Hold, Thread};
+use crate::budget::{Hold, Settled, Thread};
 use crate::io::{Deadline, ReadError, Reader};
 use crate::reply::{Headers, Problem, Reply, Writer, header};
 use crate::upstream::{Answer as Incoming, Outbound, is_of_connection, send};
@@ -165,17 +165,18 @@ impl Exchange<'_> {
         };
 
         let hold = Hold::new(self.config, thread, request.estimate())?;
-        let warnings = if hold.may_have_warnings() && request.takes_messages() {
-            hold.take_warnings()
-        } else {
-            Vec::new()
-        };
+        let warnings = if request.takes_messages() { hold.warnings() } else { Vec::new() };
         let changed = request.body_with(&warnings);
         let answer = send(self.config, &upstreams, &self.outbound(headers, &changed), deadline)?;
         if !answer.is_success() {
             drop(hold);
             self.relay(answer, deadline);
-        } else if answer.is_stream() {
+            return Ok(());
+        }
+        if !warnings.is_empty() {
+            hold.acknowledge();
+        }
+        if answer.is_stream() {
             let stream = Stream::new(dialect, request.lacks_usage());
             self.stream(dialect, stream, hold, answer, deadline);
         } else {
@@ -232,7 +233,7 @@ impl Exchange<'_> {
     fn whole(
         &mut self,
         dialect: Dialect,
-        hold: Hold<'_>,
+        hold: Hold,
         answer: Incoming,
         deadline: &Deadline,
     ) -> Result<(), Problem> {
@@ -277,7 +278,7 @@ impl Exchange<'_> {
         &mut self,
         dialect: Dialect,
         mut stream: Stream,
-        hold: Hold<'_>,
+        hold: Hold,
         answer: Incoming,
         deadline: &Deadline,
     ) {
@@ -319,7 +320,7 @@ impl Exchange<'_> {
                         }
                     }
                 } else if self.config.cut_streams
-                    && hold.as_ref().is_some_and(|hold| !hold.fits(stream.seen(hold.estimate)))
+                    && hold.as_mut().is_some_and(|hold| !hold.fits(stream.seen(hold.estimate)))
                 {
                     // Counted first: whoever reads that the budget is used up can rely on it.
                     settle(&mut hold, &stream, &answer, false);
@@ -348,12 +349,12 @@ impl Exchange<'_> {
 }
 
 /// Count a stream, once: what was reported, and else the estimate when it is `whole`, or what was seen.
-fn settle<'a>(
-    hold: &mut Option<Hold<'a>>,
+fn settle(
+    hold: &mut Option<Hold>,
     stream: &Stream,
     answer: &Incoming,
     whole: bool,
-) -> Option<crate::budget::Settled<'a>> {
+) -> Option<Settled> {
     let hold = hold.take()?;
     let seen = stream.seen(hold.estimate);
     let used = match stream.reported() {
@@ -368,7 +369,7 @@ fn settle<'a>(
     Some(hold.settle(used))
 }
 
-fn log_no_usage(hold: &Hold<'_>, answer: &Incoming, charged: Usage) {
+fn log_no_usage(hold: &Hold, answer: &Incoming, charged: Usage) {
     eprintln!(
         "thread {:?}: {} reported no usage; charged {} tokens, the estimate",
         hold.thread_id(),

@@ -58,7 +58,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         HumanCount(totals.exhausted_threads),
         HumanCount(totals.prompt_tokens),
         HumanCount(totals.completion_tokens),
-        HumanCount(totals.undelivered_warnings),
+        HumanCount(totals.pending_warnings),
         HumanCount(model.refused),
     );
     frame.render_widget(Paragraph::new(vec![first, second.into()]), area);
@@ -200,7 +200,7 @@ mod tests {
             "event": "thread", "thread_id": id, "parent": parent, "max_tokens": max, "prompt_tokens": used,
             "completion_tokens": 0, "total_tokens": used, "remaining": max.saturating_sub(used),
             "percent_used": used as f64 / max as f64 * 100.0, "held_tokens": held, "request_count": 1,
-            "triggered_thresholds": [], "undelivered_thresholds": []
+            "triggered_thresholds": [], "pending_thresholds": []
         })
     }
 
@@ -213,7 +213,7 @@ mod tests {
                 "event": "snapshot", "threads": [],
                 "thresholds": [warning(75, "warning"), warning(90, "critical"), warning(95, "final")],
                 "totals": {"threads": 4, "prompt_tokens": 1_234_567, "completion_tokens": 0,
-                    "exhausted_threads": 1, "undelivered_warnings": 2}
+                    "exhausted_threads": 1, "pending_warnings": 2}
             }),
             thread("planner", None, 60_000, 200_000, 20_000),
             thread("coder", Some("planner"), 50_000, 60_000, 0),

@@ -10,7 +10,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Instant;
-use thread_budget_host::{CallError, Registry, ThreadState, Threshold};
+use thread_budget_host::blocking::Registry;
+use thread_budget_host::{CallError, ThreadState, Threshold};
 
 /// The most threads that are told of at once as the largest.
 pub(super) const MAX_LARGEST: usize = 500;
@@ -46,8 +47,8 @@ pub struct Thread {
     pub request_count: u64,
     /// The thresholds crossed, percent, ascending.
     pub triggered_thresholds: Vec<u32>,
-    /// Those of them whose warnings nobody has taken, as of the latest census.
-    pub undelivered_thresholds: Vec<Threshold>,
+    /// Those of them whose warnings are pending, as of the latest census.
+    pub pending_thresholds: Vec<Threshold>,
 }
 
 /// All threads together.
@@ -61,8 +62,8 @@ pub struct Totals {
     pub completion_tokens: u64,
     /// Threads that have used their limit up.
     pub exhausted_threads: u64,
-    /// Warnings that nobody has taken.
-    pub undelivered_warnings: u64,
+    /// Warnings that no agent has.
+    pub pending_warnings: u64,
 }
 
 /// Everything that only a pass over all threads can tell.
@@ -77,7 +78,7 @@ pub(super) struct Census {
     parents: HashMap<Arc<str>, Arc<str>>,
     children: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Of the threads that have some.
-    undelivered: HashMap<Arc<str>, Vec<Threshold>>,
+    pending: HashMap<Arc<str>, Vec<Threshold>>,
 }
 
 impl Census {
@@ -90,12 +91,16 @@ impl Census {
             largest: Vec::new(),
             parents: HashMap::new(),
             children: HashMap::new(),
-            undelivered: HashMap::new(),
+            pending: HashMap::new(),
         };
         // The smallest of them on top.
         let mut largest: BinaryHeap<Reverse<(u64, Reverse<String>)>> = BinaryHeap::new();
-        for page in registry.snapshot(PAGE) {
-            for state in page? {
+        let mut after: Option<String> = None;
+        loop {
+            let page = registry.snapshot(after.as_deref(), PAGE)?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.thread_id.clone());
+            for state in page {
                 let total = census.count(&state);
                 if largest.len() < MAX_LARGEST
                     || largest.peek().is_some_and(|Reverse((least, _))| *least < total)
@@ -120,7 +125,7 @@ impl Census {
         let totals = &mut self.totals;
         totals.threads += 1;
         totals.exhausted_threads += u64::from(total >= state.max_tokens);
-        totals.undelivered_warnings += state.undelivered_thresholds.len() as u64;
+        totals.pending_warnings += state.pending_thresholds.len() as u64;
         if let Some(parent) = &state.parent {
             let (child, parent): (Arc<str>, Arc<str>) =
                 (state.thread_id.as_str().into(), parent.as_str().into());
@@ -130,8 +135,8 @@ impl Census {
             totals.prompt_tokens = totals.prompt_tokens.saturating_add(state.prompt_tokens);
             totals.completion_tokens = totals.completion_tokens.saturating_add(state.completion_tokens);
         }
-        if !state.undelivered_thresholds.is_empty() {
-            self.undelivered.insert(state.thread_id.as_str().into(), state.undelivered_thresholds.clone());
+        if !state.pending_thresholds.is_empty() {
+            self.pending.insert(state.thread_id.as_str().into(), state.pending().collect());
         }
         total
     }
@@ -196,18 +201,20 @@ impl Threads {
             held_tokens: budget.held_tokens()?,
             request_count: usage.request_count,
             triggered_thresholds: budget.triggered_thresholds()?,
-            undelivered_thresholds: census.undelivered.get(thread_id).cloned().unwrap_or_default(),
+            pending_thresholds: census.pending.get(thread_id).cloned().unwrap_or_default(),
         }))
     }
 
     /// Up to `limit` threads after the thread `after`, in the order of snapshots.
     pub(super) fn page(&self, after: Option<&str>, limit: u32) -> Result<Vec<Thread>, CallError> {
-        let page = self.registry.snapshot_after(after, limit).next().transpose()?.unwrap_or_default();
+        let page = self.registry.snapshot(after, limit)?;
         page.into_iter()
             .map(|state| {
                 let total_tokens = state.prompt_tokens.saturating_add(state.completion_tokens);
                 Ok(Thread {
                     held_tokens: self.registry.held_tokens(&state.thread_id)?,
+                    pending_thresholds: state.pending().collect(),
+                    triggered_thresholds: state.triggered_thresholds.iter().map(|t| t.percent).collect(),
                     thread_id: state.thread_id.into(),
                     parent: state.parent.map(Into::into),
                     max_tokens: state.max_tokens,
@@ -217,8 +224,6 @@ impl Threads {
                     remaining: state.max_tokens.saturating_sub(total_tokens),
                     percent_used: percent(total_tokens, state.max_tokens),
                     request_count: state.request_count,
-                    triggered_thresholds: state.triggered_thresholds,
-                    undelivered_thresholds: state.undelivered_thresholds,
                 })
             })
             .collect()
@@ -266,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_census_is_kept_as_long_as_it_is_good() {
-        let registry = Registry::builder().tokens_per_thread(1_000).build().unwrap();
+        let registry =
+            thread_budget_host::Registry::builder().tokens_per_thread(1_000).build().unwrap().blocking();
         let threads = Threads::new(registry.clone());
         let empty = threads.census().unwrap();
         assert_eq!(empty.totals, Totals::default());
@@ -275,12 +281,12 @@ mod tests {
         assert_eq!(threads.census().unwrap().totals.threads, 0);
         *threads.census.lock().unwrap() = None;
         let fresh = threads.census().unwrap();
-        assert_eq!(fresh.totals.undelivered_warnings, 1);
+        assert_eq!(fresh.totals.pending_warnings, 1);
     }
 
     #[test]
     fn tokens_of_children_are_counted_once_and_the_largest_come_with_their_ancestors() {
-        let registry = Registry::builder().build().unwrap();
+        let registry = thread_budget_host::Registry::builder().build().unwrap().blocking();
         let below = |parent: &str| ThreadOptions { max_tokens: Some(500), parent: Some(parent.into()) };
         registry.get_budget("root").unwrap();
         registry.open_thread("child", &below("root")).unwrap();

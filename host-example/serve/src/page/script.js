@@ -302,7 +302,7 @@ function showSelected() {
   byId("selected-state").textContent = state;
   byId("selected-state").dataset.state = state;
   if (!thread) return;
-  const undelivered = thread.undelivered_thresholds.map(({ percent }) => `${percent} %`).join(", ");
+  const pending = thread.pending_thresholds.map(({ percent }) => `${percent} %`).join(", ");
   figures(byId("figures"), [
     ["used", format(thread.total_tokens)],
     ["held", format(thread.held_tokens)],
@@ -311,7 +311,7 @@ function showSelected() {
     ["prompt", format(thread.prompt_tokens)],
     ["completion", format(thread.completion_tokens)],
     ["crossed", thread.triggered_thresholds.map((percent) => `${percent} %`).join(", ") || "none"],
-    ["not yet told", undelivered || "none"],
+    ["not yet told", pending || "none"],
   ]);
   byId("place").textContent = thread.parent === null ? "" : `Below ${thread.parent}: what it uses and holds counts there, too.`;
   limitField.placeholder = format(thread.max_tokens);
@@ -415,7 +415,7 @@ function showTotals() {
     ["prompt tokens", format(totals.prompt_tokens)],
     ["completion tokens", format(totals.completion_tokens)],
     ["exhausted", ...count(totals.exhausted_threads, "final")],
-    ["warnings not yet told", ...count(totals.undelivered_warnings, "warning")],
+    ["warnings not yet told", ...count(totals.pending_warnings, "warning")],
     ["refused while watched", ...count(refusals, "refused")],
   ]);
 }

@@ -1,0 +1,228 @@
+//! Requests in flight: what is held for them, and how that ends.
+
+use super::{Registry, check_id};
+use crate::answer::{Consumed, Held};
+use crate::budget::Budget;
+use crate::error::{InvalidRequestId, RegistryError};
+use crate::request::{Hold, Request};
+use crate::thread::ThreadBudget;
+use crate::tokens::Tokens;
+use crate::{MAX_HOLDS, MAX_REQUEST_ID_BYTES};
+
+/// What a hold is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Prompt tokens.
+    pub prompt_tokens: u64,
+    /// Completion tokens, as many as may be.
+    pub completion_tokens: u64,
+    /// Completion tokens, no fewer than this or all.
+    pub least_completion_tokens: u64,
+    /// Who holds; only handed back.
+    pub holder: u64,
+    /// Until when the holder answers for it; only handed back.
+    pub deadline: u64,
+}
+
+impl Wanted {
+    fn least(&self) -> u64 {
+        self.least_completion_tokens.min(self.completion_tokens)
+    }
+
+    /// Fewer do not do.
+    fn least_tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.least())
+    }
+
+    fn hold(&self, completion_tokens: u64) -> Hold {
+        let Self { prompt_tokens, holder, deadline, .. } = *self;
+        Hold { tokens: Tokens::new(prompt_tokens, completion_tokens), holder, deadline }
+    }
+
+    /// What may be held in that room, which has the least, and not less than before.
+    fn cut_down(&self, room: u64, before: u64) -> Hold {
+        let fits = room.max(before).saturating_sub(self.prompt_tokens);
+        self.hold(self.completion_tokens.min(fits).max(self.least()))
+    }
+}
+
+impl Registry {
+    /// Check, and hold the tokens until [`Registry::settle`] or [`Registry::release`]; creates the thread
+    /// when it does not exist. What does not fit of the completion is cut down, not below the least. The
+    /// same request again sets its hold: no more than before always fits, more is checked without the old
+    /// one. A request that the thread remembers is `repeated`, and nothing is held.
+    ///
+    /// # Errors
+    /// [`RegistryError::Exhausted`], which leaves an old hold as it was and no new thread behind;
+    /// [`RegistryError::InvalidRequestId`], [`RegistryError::TooManyHolds`], and as
+    /// [`Registry::get_budget`].
+    pub fn hold(&mut self, thread_id: &str, request_id: &str, wanted: Wanted) -> Result<Held, RegistryError> {
+        check_ids(thread_id, request_id)?;
+        let (request, hold) = match self.requests.get(thread_id, request_id).cloned() {
+            Some(request) => {
+                let hold = changed(&request, wanted)?;
+                (request, hold)
+            }
+            None => {
+                let thread = self.threads.get(thread_id).cloned();
+                if let Some(thread) = thread.as_ref().filter(|thread| thread.remembers(request_id)) {
+                    return Ok(thread.held(0, true));
+                }
+                let room = match &thread {
+                    Some(thread) => {
+                        may_hold_another(thread)?;
+                        thread.admit(wanted.least_tokens(), 0)?
+                    }
+                    None => {
+                        self.room_for_a_thread()?;
+                        let budget = Budget::new(self.max_tokens_per_thread);
+                        budget.admit(thread_id, 0, wanted.least_tokens())?
+                    }
+                };
+                self.room_for_a_request()?;
+                let thread = thread.map_or_else(|| self.get_or_create(thread_id), Ok)?;
+                (self.requests.add(&thread, None, request_id), wanted.cut_down(room, 0))
+            }
+        };
+        self.requests.hold(&request, hold);
+        Ok(request.at().held(hold.tokens.completion, false))
+    }
+
+    /// Replace the request's hold by what was used, or add to its mark what was used beyond that. With
+    /// `remember` the thread keeps the request id among its latest [`REQUEST_WINDOW`](crate::REQUEST_WINDOW)
+    /// or, where it is gone, the ancestor that is charged keeps a mark.
+    ///
+    /// Without hold or mark nothing is counted where the thread remembers the request. Otherwise it is
+    /// counted as [`Registry::consume`] does, if it is to be remembered.
+    ///
+    /// # Errors
+    /// As [`Registry::consume`], [`RegistryError::InvalidRequestId`], [`RegistryError::UnknownHold`]; with
+    /// `remember` [`RegistryError::OutOfMemory`] also for a thread that exists.
+    pub fn settle(
+        &mut self,
+        thread_id: &str,
+        request_id: &str,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+        remember: bool,
+    ) -> Result<Consumed, RegistryError> {
+        check_ids(thread_id, request_id)?;
+        let used = Tokens::new(prompt_tokens, completion_tokens);
+        let Some(request) = self.requests.get(thread_id, request_id).cloned() else {
+            return self.settle_without_hold(thread_id, request_id, used, remember);
+        };
+        let (thread, charged) = (request.at(), request.charged());
+        if !remember {
+            self.requests.end(&request);
+        } else if request.is_moved() {
+            request.release();
+            self.requests.mark(&request, used);
+        } else {
+            self.room_to_grow()?;
+            self.requests.end(&request);
+            thread.remember(request_id);
+        }
+        Ok(self.charge(&thread, used, charged))
+    }
+
+    fn settle_without_hold(
+        &mut self,
+        thread_id: &str,
+        request_id: &str,
+        used: Tokens,
+        remember: bool,
+    ) -> Result<Consumed, RegistryError> {
+        if let Some(thread) = self.remembering(thread_id, request_id) {
+            return Ok(thread.repeated());
+        }
+        if !remember {
+            return Err(RegistryError::UnknownHold);
+        }
+        let thread = self.get_budget(thread_id)?;
+        thread.remember(request_id);
+        Ok(self.charge(&thread, used, None))
+    }
+
+    /// Replace the hold of somebody who is gone by what may have been used. The mark that it leaves, of which
+    /// a thread keeps the latest [`REQUEST_WINDOW`](crate::REQUEST_WINDOW), lets a late
+    /// [`Registry::settle`] add what is more. Nothing is counted where nothing is held and the thread
+    /// remembers the request or has its mark.
+    ///
+    /// # Errors
+    /// [`RegistryError::InvalidThreadId`], [`RegistryError::InvalidRequestId`] and
+    /// [`RegistryError::UnknownHold`].
+    pub fn settle_lost(
+        &mut self,
+        thread_id: &str,
+        request_id: &str,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Result<Consumed, RegistryError> {
+        check_ids(thread_id, request_id)?;
+        let Some(request) = self.requests.get(thread_id, request_id).cloned() else {
+            let thread = self.remembering(thread_id, request_id).ok_or(RegistryError::UnknownHold)?;
+            return Ok(thread.repeated());
+        };
+        let (thread, charged) = (request.at(), request.charged());
+        if request.hold().is_none() {
+            return Ok(thread.repeated());
+        }
+        let used = Tokens::new(prompt_tokens, completion_tokens);
+        request.release();
+        self.requests.mark(&request, used);
+        Ok(self.charge(&thread, used, charged))
+    }
+
+    /// Let go of the request's hold: nothing was sent. Says whether there was one.
+    pub fn release(&mut self, thread_id: &str, request_id: &str) -> bool {
+        let held =
+            self.requests.get(thread_id, request_id).filter(|request| request.hold().is_some()).cloned();
+        held.is_some_and(|request| {
+            self.requests.release(&request);
+            true
+        })
+    }
+
+    /// Count what a request used or, where it was charged before, what is more.
+    fn charge(&self, thread: &ThreadBudget, used: Tokens, charged: Option<Tokens>) -> Consumed {
+        let more = charged.map_or(used, |charged| used.beyond(charged));
+        thread.charge(more, charged.is_none(), &self.thresholds)
+    }
+
+    /// The thread, if it remembers the request.
+    pub(super) fn remembering(&self, thread_id: &str, request_id: &str) -> Option<&ThreadBudget> {
+        self.threads.get(thread_id).filter(|thread| thread.remembers(request_id))
+    }
+
+    pub(super) fn room_for_a_request(&mut self) -> Result<(), RegistryError> {
+        self.room_to_grow()?;
+        self.requests.reserve().map_err(|_| RegistryError::OutOfMemory)
+    }
+}
+
+/// The hold that the request gets in the place of the one it has, or beside its mark.
+fn changed(request: &Request, wanted: Wanted) -> Result<Hold, RegistryError> {
+    let thread = request.at();
+    let before = request.held_tokens();
+    let all = wanted.hold(wanted.completion_tokens);
+    if request.hold().is_none() && !request.is_moved() {
+        may_hold_another(&thread)?;
+    } else if request.hold().is_some() && all.tokens.total() <= before {
+        return Ok(all);
+    }
+    Ok(wanted.cut_down(thread.admit(wanted.least_tokens(), before)?, before))
+}
+
+fn may_hold_another(thread: &ThreadBudget) -> Result<(), RegistryError> {
+    if thread.own_holds() < MAX_HOLDS { Ok(()) } else { Err(RegistryError::TooManyHolds(MAX_HOLDS.into())) }
+}
+
+fn check_ids(thread_id: &str, request_id: &str) -> Result<(), RegistryError> {
+    check_id(thread_id)?;
+    Ok(check_request_id(request_id)?)
+}
+
+/// Whether it can be the id of a request.
+pub(super) fn check_request_id(request_id: &str) -> Result<(), InvalidRequestId> {
+    if (1..=MAX_REQUEST_ID_BYTES).contains(&request_id.len()) { Ok(()) } else { Err(InvalidRequestId) }
+}
