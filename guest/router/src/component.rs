@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use bindings::exports::thread_budget::registry::types;
 use bindings::exports::thread_budget::router::policy;
-use thread_budget_policy_core as core;
+use thread_budget_router_core as core;
 
 mod bindings {
     #![allow(unsafe_code, missing_docs, unreachable_pub, clippy::all)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use thread_budget_host::{
     self as host, Durability, MIN_MEMORY_BYTES, Registry, RegistryBuilder, Severity, Threshold,
 };
-use thread_budget_policy_core as router;
+use thread_budget_router_core as router;
 
 pub use router::{LostCalls, UnmeteredPaths, Upstream};
 

@@ -4,7 +4,7 @@ use super::client::Body;
 use super::policy::Broken;
 use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
-use thread_budget_policy_core::{ErrorKind, error_body};
+use thread_budget_router_core::{ErrorKind, error_body};
 
 /// Why a request got no answer of the policy.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! The router's decisions on any request and any stream.
 
 use serde_json::{Value, json};
-use thread_budget_router_core::{Answer, Dialect, Estimate, Request, Stream, reported_usage, sse};
+use thread_budget_router_http_core::{Answer, Dialect, Estimate, Request, Stream, reported_usage, sse};
 
 const WARNINGS: [&str; 2] = ["Note: \"76%\"", "WARNING: \\ 91%"];
 

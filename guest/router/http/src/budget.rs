@@ -6,7 +6,7 @@ use crate::bindings::thread_budget::registry::types::{
 };
 use crate::reply::{Headers, Problem, header};
 use std::hash::{BuildHasher, RandomState};
-use thread_budget_router_core::{Config, ErrorType, Estimate, Severity, Usage};
+use thread_budget_router_http_core::{Config, ErrorType, Estimate, Severity, Usage};
 
 /// How many completion tokens more a stream holds when it needs more.
 const SLICE: u64 = 256;

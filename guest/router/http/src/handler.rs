@@ -7,7 +7,7 @@ use crate::budget::{Hold, Settled, Thread};
 use crate::io::{Deadline, ReadError, Reader};
 use crate::reply::{Headers, Problem, Reply, Writer, header};
 use crate::upstream::{Answer as Incoming, Outbound, is_of_connection, send};
-use thread_budget_router_core::{
+use thread_budget_router_http_core::{
     Answer, Config, Dialect, ErrorType, Request, Stream, UnmeteredPaths, Usage, VARIABLE, reported_usage,
     route, sse,
 };

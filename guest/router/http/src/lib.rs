@@ -1,4 +1,4 @@
-//! The LLM router as a `wasi:http` component: `thread_budget_router_core` decides, this crate reads, sends
+//! The LLM router as a `wasi:http` component: `thread_budget_router_http_core` decides, this crate reads, sends
 //! and writes. Empty on targets other than WebAssembly.
 //!
 //! There is one request per instance, so it is straight-line code that blocks; nothing waits for it but

@@ -3,7 +3,7 @@
 use crate::bindings::wasi::http::types::{Fields, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use crate::bindings::wasi::io::streams::OutputStream;
 use crate::io::{Deadline, write};
-use thread_budget_router_core::{Dialect, ErrorType};
+use thread_budget_router_http_core::{Dialect, ErrorType};
 
 /// Headers, as `wasi:http` has them.
 pub(crate) type Headers = Vec<(String, Vec<u8>)>;

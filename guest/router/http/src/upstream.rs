@@ -9,7 +9,7 @@ use crate::bindings::wasi::http::types::{
 use crate::bindings::wasi::io::poll::poll;
 use crate::io::{Deadline, nanoseconds, pause, write};
 use crate::reply::{Headers, Problem};
-use thread_budget_router_core::{Config, ErrorType, Upstream, retry};
+use thread_budget_router_http_core::{Config, ErrorType, Upstream, retry};
 
 /// A request for a provider.
 pub(crate) struct Outbound<'a> {
