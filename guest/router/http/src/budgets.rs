@@ -2,7 +2,9 @@
 
 use crate::bindings::thread_budget::registry::registry;
 use crate::bindings::thread_budget::registry::types::RegistryError;
-use crate::bindings::thread_budget::router::policy::{Acknowledged, Event, Hold, HoldName, Kept, Opening, Settle};
+use crate::bindings::thread_budget::router::policy::{
+    Acknowledged, Event, Hold, HoldName, Kept, Opening, Settle,
+};
 
 /// Open threads and hold, or change what is held.
 pub(crate) fn hold(asked: &Hold) -> Event {
