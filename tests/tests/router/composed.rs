@@ -17,13 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Those whose requests need nothing of the one before: each gets an instance, and so a registry, of its own.
 /// What the threads have used afterwards is not looked at, for it is gone.
-const CASES: [&str; 17] = [
+const CASES: [&str; 21] = [
     "answers-too-long",
     "bad-requests",
     "chat-without-thread",
     "errors-of-providers",
     "messages-stream-is-cut",
     "no-upstream-for-model",
+    "no-usage",
     "paths-that-hide",
     "retries",
     "stream-breaks",
@@ -32,7 +33,10 @@ const CASES: [&str; 17] = [
     "stream-never-ends",
     "stream-pauses-too-long",
     "stream-within-its-hold-is-not-cut",
+    "stream-without-usage",
+    "thread-header-is-configurable",
     "thread-ids-are-bounded",
+    "thread-in-metadata",
     "unmetered-paths",
     "unmetered-paths-refused",
 ];
