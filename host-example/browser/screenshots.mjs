@@ -17,7 +17,7 @@ for (const colorScheme of ["light", "dark"]) {
   await request("writer", 20_000, "Consume");
   await request("reader", 31_000, "Consume");
   await request("researcher", 18_500, "Consume");
-  await request("researcher", 14_000, "Reserve");
+  await request("researcher", 14_000, "Hold");
   await request("researcher", 24_000, "Check");
 
   await page.getByRole("button", { name: "Use the sample" }).click();

@@ -15,6 +15,8 @@ static tb_error error;
         }                                                                                                              \
     } while (0)
 
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
 static const tb_text a = {"a", 1};
 
 static uint64_t total_of(tb_registry *registry, tb_text thread_id) {
@@ -38,8 +40,8 @@ static tb_registry *fresh(const tb_component *component, size_t max_memory_bytes
 static void null_is_refused(const tb_component *component, tb_registry *registry) {
     bool exists;
     uint64_t tokens;
-    tb_consumed consumed;
     tb_component *made;
+    tb_thread_budget *budget;
     CHECK(tb_component_open(NULL, &made, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_component_new(NULL, 0, &made, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_registry_new(NULL, 0, &registry, &error) == TB_INVALID_ARGUMENT);
@@ -52,11 +54,12 @@ static void null_is_refused(const tb_component *component, tb_registry *registry
     CHECK(total_of(registry, a) == 0);
     CHECK(tb_get_budget(registry, a, NULL, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_set_limit(registry, a, 1, NULL, &error) == TB_INVALID_ARGUMENT);
-    CHECK(tb_reserve(registry, a, 1, NULL, &error) == TB_INVALID_ARGUMENT);
-    CHECK(tb_budget_held_tokens(NULL, &tokens, &error) == TB_INVALID_ARGUMENT);
-    CHECK(tb_reservation_commit(NULL, 1, 1, &consumed, &error) == TB_INVALID_ARGUMENT);
+    CHECK(tb_hold(registry, a, a, 1, 1, 1, 0, 0, NULL, &error) == TB_INVALID_ARGUMENT);
+    CHECK(tb_open_thread(registry, a, NULL, &budget, &error) == TB_INVALID_ARGUMENT);
+    CHECK(tb_thread_budget_held_tokens(NULL, &tokens, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_set_thresholds(registry, NULL, 3, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_restore(registry, NULL, 1, &error) == TB_INVALID_ARGUMENT);
+    CHECK(tb_acknowledge_warnings(registry, a, NULL, 1, &error) == TB_INVALID_ARGUMENT);
     tb_budget_warning warning;
     CHECK(tb_budget_warning_of(registry, NULL, &warning, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_budget_warning_of(registry, &(tb_threshold_crossed){.max_tokens = 1}, &warning, &error) ==
@@ -66,8 +69,8 @@ static void null_is_refused(const tb_component *component, tb_registry *registry
     CHECK(tb_check_budget(registry, tb_text_of("\xff"), 1, NULL) == TB_INVALID_UTF8);
     tb_component_free(NULL);
     tb_registry_free(NULL);
-    tb_budget_free(NULL);
-    tb_reservation_free(NULL);
+    tb_thread_budget_free(NULL);
+    tb_held_free(NULL);
     tb_consumed_free(NULL);
 }
 
@@ -92,6 +95,9 @@ static void text_is_utf8(tb_registry *registry) {
 static char long_text[64 << 20];
 static const tb_text far_too_long = {long_text, sizeof long_text};
 
+/* Of a batch, by the contract. */
+#define MOST_ENTRIES 4096
+
 static void sizes_are_bounded(tb_registry *registry) {
     bool exists;
     CHECK(tb_check_budget(registry, (tb_text){long_text, TB_MAX_THREAD_ID_BYTES}, 1, &error) == TB_OK);
@@ -100,28 +106,28 @@ static void sizes_are_bounded(tb_registry *registry) {
     CHECK(tb_check_budget(registry, far_too_long, 1, &error) == TB_INVALID_THREAD_ID);
     CHECK(tb_has_budget(registry, far_too_long, &exists, &error) == TB_OK && !exists);
     tb_consumed consumed;
-    CHECK(tb_consume_once(registry, a, far_too_long, 1, 1, &consumed, &error) == TB_INVALID_REQUEST_ID);
+    CHECK(tb_settle(registry, a, far_too_long, 1, 1, true, &consumed, &error) == TB_INVALID_REQUEST_ID);
 
-    static tb_usage_entry entries[TB_MAX_BATCH + 1];
-    for (size_t index = 0; index <= TB_MAX_BATCH; index++) entries[index] = (tb_usage_entry){a, 1, 0};
+    static tb_usage_entry entries[MOST_ENTRIES + 1];
+    for (size_t index = 0; index <= MOST_ENTRIES; index++) entries[index] = (tb_usage_entry){a, 1, 0};
     tb_threshold_crossed_list crossed;
     uint64_t before = total_of(registry, a);
-    CHECK(tb_consume_batch(registry, entries, TB_MAX_BATCH + 1, &crossed, &error) == TB_BATCH_TOO_LARGE);
-    CHECK(error.limit == TB_MAX_BATCH);
-    CHECK(tb_consume_batch(registry, entries, SIZE_MAX, &crossed, &error) == TB_BATCH_TOO_LARGE);
+    CHECK(tb_consume_batch(registry, entries, MOST_ENTRIES + 1, &crossed, &error) == TB_BATCH_TOO_LARGE);
+    CHECK(error.limit == MOST_ENTRIES);
+    CHECK(tb_consume_batch(registry, entries, SIZE_MAX, &crossed, &error) == TB_ARGUMENT_TOO_LARGE);
+    size_t overflowing = SIZE_MAX / sizeof entries[0] + 2;
+    CHECK(tb_consume_batch(registry, entries, overflowing, &crossed, &error) == TB_ARGUMENT_TOO_LARGE);
     CHECK(total_of(registry, a) == before);
-    CHECK(tb_consume_batch(registry, entries, TB_MAX_BATCH, &crossed, &error) == TB_OK);
+    CHECK(tb_consume_batch(registry, entries, MOST_ENTRIES, &crossed, &error) == TB_OK);
     tb_threshold_crossed_list_free(&crossed);
-    CHECK(total_of(registry, a) == before + TB_MAX_BATCH);
-    for (size_t index = 0; index <= TB_MAX_BATCH; index++) entries[index].thread_id = (tb_text){long_text, 1024};
-    CHECK(tb_consume_batch(registry, entries, 129, &crossed, &error) == TB_BATCH_TOO_LARGE);
+    CHECK(total_of(registry, a) == before + MOST_ENTRIES);
+    for (size_t index = 0; index <= MOST_ENTRIES; index++) entries[index].thread_id = (tb_text){long_text, 1024};
+    CHECK(tb_consume_batch(registry, entries, 129, &crossed, &error) == TB_ARGUMENT_TOO_LARGE);
     CHECK(tb_consume_batch(registry, entries, 128, &crossed, &error) == TB_OK);
     tb_threshold_crossed_list_free(&crossed);
 
-    static tb_threshold thresholds[TB_MAX_THRESHOLDS + 1];
-    CHECK(tb_set_thresholds(registry, thresholds, TB_MAX_THRESHOLDS + 1, &error) == TB_INVALID_ARGUMENT);
     CHECK(tb_set_thresholds(registry, &(tb_threshold){50, (tb_severity)3}, 1, &error) == TB_INVALID_ARGUMENT);
-    CHECK(tb_set_thresholds(registry, &(tb_threshold){101, TB_FINAL}, 1, &error) == TB_INVALID_THRESHOLD);
+    CHECK(tb_set_thresholds(registry, &(tb_threshold){101, TB_SEVERITY_FINAL}, 1, &error) == TB_INVALID_THRESHOLD);
     CHECK(error.limit == 101);
 
     tb_text ids[64];
@@ -129,43 +135,80 @@ static void sizes_are_bounded(tb_registry *registry) {
     static tb_thread_state states[64];
     for (size_t index = 0; index < 64; index++)
         states[index] = (tb_thread_state){.thread_id = a, .request_ids = {ids, 64}};
-    CHECK(tb_restore(registry, states, 64, &error) == TB_INVALID_STATE);
-    CHECK(strstr(error.message, "restore fewer"));
+    CHECK(tb_restore(registry, states, 64, &error) == TB_ARGUMENT_TOO_LARGE);
     states[0].request_ids.count = 0;
     CHECK(tb_restore(registry, states, 1, &error) == TB_INVALID_STATE);
     states[0].request_ids = (tb_text_list){NULL, 3};
     CHECK(tb_restore(registry, states, 1, &error) == TB_INVALID_ARGUMENT);
 }
 
+static uint64_t held_tokens(tb_registry *registry, tb_text thread_id) {
+    uint64_t tokens;
+    CHECK(tb_held_tokens(registry, thread_id, &tokens, &error) == TB_OK);
+    return tokens;
+}
+
+static void hold(tb_registry *registry, tb_text thread_id, tb_text request_id, uint64_t tokens) {
+    tb_held held;
+    CHECK(tb_hold(registry, thread_id, request_id, tokens, 0, 0, 0, 0, &held, &error) == TB_OK);
+    tb_held_free(&held);
+}
+
 static void handles_outlive_their_registry(const tb_component *component) {
     tb_registry *registry = fresh(component, TB_DEFAULT_MEMORY_BYTES);
-    tb_budget *budget;
-    tb_reservation *reservation, *none = NULL;
+    tb_thread_budget *budget, *again;
     uint64_t tokens;
     CHECK(tb_get_budget(registry, a, &budget, &error) == TB_OK);
-    CHECK(tb_reserve(registry, a, 40, &reservation, &error) == TB_OK);
+    CHECK(tb_get_budget(registry, a, &again, &error) == TB_OK);
+    hold(registry, a, tb_text_of("request"), 40);
+    tb_thread_budget_free(again);
     tb_registry_free(registry);
-    CHECK(tb_budget_held_tokens(budget, &tokens, &error) == TB_OK && tokens == 40);
+    CHECK(tb_thread_budget_held_tokens(budget, &tokens, &error) == TB_OK && tokens == 40);
     tb_consumed consumed;
-    CHECK(tb_reservation_commit(&reservation, 1, 1, NULL, &error) == TB_INVALID_ARGUMENT && reservation);
-    CHECK(tb_reservation_commit(&reservation, 20, 3, &consumed, &error) == TB_OK && !reservation);
+    CHECK(tb_thread_budget_consume(budget, 20, 3, NULL, &error) == TB_INVALID_ARGUMENT);
+    CHECK(tb_thread_budget_consume(budget, 20, 3, &consumed, &error) == TB_OK);
     CHECK(consumed.usage.total_tokens == 23);
     tb_consumed_free(&consumed);
     tb_consumed_free(&consumed);
-    CHECK(tb_reservation_commit(&reservation, 20, 3, &consumed, &error) == TB_INVALID_ARGUMENT);
-    CHECK(tb_reservation_tokens(none, &tokens, &error) == TB_INVALID_ARGUMENT);
-    CHECK(tb_budget_held_tokens(budget, &tokens, &error) == TB_OK && tokens == 0);
-    tb_budget_free(budget);
+    tb_thread_budget_free(budget);
 }
 
-static void freeing_a_reservation_releases_it(tb_registry *registry) {
-    tb_text thread_id = tb_text_of("held");
-    tb_reservation *reservation;
-    uint64_t tokens;
-    CHECK(tb_reserve(registry, thread_id, 99, &reservation, &error) == TB_OK);
-    CHECK(tb_held_tokens(registry, thread_id, &tokens, &error) == TB_OK && tokens == 99);
-    tb_reservation_free(reservation);
-    CHECK(tb_held_tokens(registry, thread_id, &tokens, &error) == TB_OK && tokens == 0);
+/* The three ways in which a hold ends, and what each leaves. */
+static void a_hold_ends_as_its_owner_says(tb_registry *registry) {
+    tb_text thread_id = tb_text_of("held"), request_id = tb_text_of("request");
+    tb_consumed consumed;
+    bool was_held;
+    hold(registry, thread_id, request_id, 99);
+    CHECK(held_tokens(registry, thread_id) == 99);
+    CHECK(tb_release(registry, thread_id, request_id, &was_held, &error) == TB_OK && was_held);
+    CHECK(tb_release(registry, thread_id, request_id, &was_held, &error) == TB_OK && !was_held);
+    CHECK(held_tokens(registry, thread_id) == 0 && total_of(registry, thread_id) == 0);
+
+    hold(registry, thread_id, request_id, 99);
+    CHECK(tb_settle(registry, thread_id, request_id, 10, 5, false, &consumed, &error) == TB_OK);
+    tb_consumed_free(&consumed);
+    CHECK(held_tokens(registry, thread_id) == 0 && total_of(registry, thread_id) == 15);
+    CHECK(tb_settle(registry, thread_id, request_id, 10, 5, false, &consumed, &error) == TB_UNKNOWN_HOLD);
+
+    hold(registry, thread_id, request_id, 99);
+    CHECK(tb_settle_lost(registry, thread_id, request_id, 10, 0, &consumed, &error) == TB_OK);
+    tb_consumed_free(&consumed);
+    /* The bill comes after all. */
+    CHECK(tb_settle(registry, thread_id, request_id, 10, 7, false, &consumed, &error) == TB_OK);
+    tb_consumed_free(&consumed);
+    CHECK(held_tokens(registry, thread_id) == 0 && total_of(registry, thread_id) == 32);
+}
+
+static void a_refusal_says_what_is_held(const tb_component *component) {
+    tb_registry *registry = fresh(component, TB_DEFAULT_MEMORY_BYTES);
+    CHECK(tb_configure(registry, 100, &error) == TB_OK);
+    consume(registry, a, 50);
+    hold(registry, a, tb_text_of("request"), 30);
+    CHECK(tb_check_budget(registry, a, 21, &error) == TB_EXHAUSTED);
+    CHECK(error.used == 50 && error.held == 30 && error.max_tokens == 100 && error.requested == 21);
+    CHECK(error.thread_id_length == 1 && strcmp(error.thread_id, "a") == 0);
+    CHECK(strstr(error.message, "50 of 100 tokens are used and 30 are held"));
+    tb_registry_free(registry);
 }
 
 /* Thread ids of 1,024 bytes, each different. */
@@ -182,6 +225,30 @@ static const tb_usage_entry *largest_batch(void) {
     return entries;
 }
 
+/* The longest lists that a call may have are an argument that an instance takes, whatever it says of them. */
+static void largest_arguments_do_not_trap(tb_registry *registry, tb_text thread_id) {
+    static tb_threshold thresholds[TB_MAX_ITEM_BYTES / sizeof(tb_threshold)];
+    static tb_acknowledgement acknowledgements[TB_MAX_ITEM_BYTES / sizeof(tb_acknowledgement)];
+    static tb_text ids[7000];
+    static tb_thread_state states[128], many_states[TB_MAX_ITEM_BYTES / sizeof(tb_thread_state)];
+    for (size_t index = 0; index < COUNT(ids); index++) ids[index] = (tb_text){"1234567890123456", 16};
+    for (size_t index = 0; index < COUNT(states); index++)
+        states[index] = (tb_thread_state){.thread_id = {long_ids[index], 1024}, .max_tokens = 1};
+    for (size_t index = 0; index < COUNT(many_states); index++)
+        many_states[index] = (tb_thread_state){.thread_id = a, .max_tokens = 1};
+    static tb_usage_entry entries[TB_MAX_ITEM_BYTES / sizeof(tb_usage_entry)];
+    for (size_t index = 0; index < COUNT(entries); index++)
+        entries[index].thread_id = (tb_text){long_text, TB_MAX_TEXT_BYTES / COUNT(entries)};
+    tb_threshold_crossed_list crossed;
+    CHECK(tb_consume_batch(registry, entries, COUNT(entries), &crossed, &error) == TB_BATCH_TOO_LARGE);
+    CHECK(tb_set_thresholds(registry, thresholds, COUNT(thresholds), &error) == TB_INVALID_THRESHOLD);
+    CHECK(tb_acknowledge_warnings(registry, thread_id, acknowledgements, COUNT(acknowledgements), &error) == TB_OK);
+    tb_thread_state state = {.thread_id = a, .max_tokens = 1, .request_ids = {ids, COUNT(ids)}};
+    CHECK(tb_restore(registry, &state, 1, &error) == TB_INVALID_STATE);
+    CHECK(tb_restore(registry, states, COUNT(states), &error) == TB_OUT_OF_MEMORY);
+    CHECK(tb_restore(registry, many_states, COUNT(many_states), &error) == TB_OUT_OF_MEMORY);
+}
+
 /* At its memory cap an instance refuses what would need more, and goes on. */
 static void the_memory_cap_is_a_refusal(const tb_component *component) {
     tb_registry *registry = fresh(component, 1 << 20);
@@ -196,6 +263,7 @@ static void the_memory_cap_is_a_refusal(const tb_component *component) {
     CHECK(code == TB_OUT_OF_MEMORY && threads > 100);
     tb_threshold_crossed_list crossed;
     CHECK(tb_consume_batch(registry, largest_batch(), 128, &crossed, &error) == TB_OUT_OF_MEMORY);
+    largest_arguments_do_not_trap(registry, tb_text_of("thread-0"));
     CHECK(tb_check_budget(registry, far_too_long, 1, &error) == TB_INVALID_THREAD_ID);
     consume(registry, tb_text_of("thread-0"), 90000);
     CHECK(total_of(registry, tb_text_of("thread-0")) == 90000);
@@ -231,8 +299,9 @@ static void snapshots_come_back(const tb_component *component) {
     consume(registry, a, 80000);
     consume(registry, tb_text_of("b"), 7);
     tb_consumed consumed;
-    CHECK(tb_consume_once(registry, a, tb_text_of("request"), 1, 1, &consumed, &error) == TB_OK);
+    CHECK(tb_settle(registry, a, tb_text_of("request"), 1, 1, true, &consumed, &error) == TB_OK);
     tb_consumed_free(&consumed);
+    hold(registry, tb_text_of("b"), tb_text_of("in flight"), 40);
     tb_thread_state_list states;
     CHECK(tb_snapshot(registry, NULL, 10, &states, &error) == TB_OK && states.count == 2);
     tb_registry_free(registry);
@@ -242,11 +311,17 @@ static void snapshots_come_back(const tb_component *component) {
     CHECK(tb_restore(registry, states.items, states.count, &error) == TB_INVALID_STATE);
     tb_thread_state_list_free(&states);
     CHECK(total_of(registry, a) == 80002);
-    CHECK(tb_consume_once(registry, a, tb_text_of("request"), 1, 1, &consumed, &error) == TB_OK && consumed.repeated);
+    CHECK(tb_settle(registry, a, tb_text_of("request"), 1, 1, true, &consumed, &error) == TB_OK && consumed.repeated);
+    tb_consumed_free(&consumed);
+    CHECK(held_tokens(registry, tb_text_of("b")) == 40);
+    CHECK(tb_settle(registry, tb_text_of("b"), tb_text_of("in flight"), 1, 1, false, &consumed, &error) == TB_OK);
     tb_consumed_free(&consumed);
     tb_budget_warning_list warnings;
-    CHECK(tb_take_warnings(registry, a, &warnings, &error) == TB_OK && warnings.count == 1);
+    CHECK(tb_pending_warnings(registry, a, &warnings, &error) == TB_OK && warnings.count == 1);
+    tb_acknowledgement acknowledgement = {warnings.items[0].threshold_percent, warnings.items[0].max_tokens};
     tb_budget_warning_list_free(&warnings);
+    CHECK(tb_acknowledge_warnings(registry, a, &acknowledgement, 1, &error) == TB_OK);
+    CHECK(tb_pending_warnings(registry, a, &warnings, &error) == TB_OK && warnings.count == 0);
     tb_registry_free(registry);
 }
 
@@ -277,7 +352,8 @@ int main(int count, char **arguments) {
     null_is_refused(component, registry);
     text_is_utf8(registry);
     sizes_are_bounded(registry);
-    freeing_a_reservation_releases_it(registry);
+    a_hold_ends_as_its_owner_says(registry);
+    a_refusal_says_what_is_held(component);
     handles_outlive_their_registry(component);
     the_memory_cap_is_a_refusal(component);
     a_failed_instance_is_lost_alone(component, registry);

@@ -2,16 +2,14 @@
 #ifndef STEP_H
 #define STEP_H
 
-#include "thread_budget.h"
+#include "call.h"
 #include <jansson.h>
 
 #define MOST_HANDLES 16
 
 struct name {
     const char *text;
-    /* One of both. */
-    tb_budget *budget;
-    tb_reservation *reservation;
+    tb_thread_budget *budget;
 };
 
 /* A vector under way. */
@@ -19,9 +17,6 @@ struct run {
     tb_registry *registry;
     struct name handles[MOST_HANDLES];
     size_t handle_count;
-    /* The step, and how many of its fields were asked for. */
-    const json_t *step;
-    size_t taken;
     /* What is wrong with the step itself; empty when nothing is. */
     char problem[256];
 };
@@ -35,10 +30,15 @@ void *allocate(size_t count, size_t size);
 /* Note what is wrong with the step, if nothing was before. */
 __attribute__((format(printf, 2, 3))) void complain(struct run *run, const char *format, ...);
 
-/* Make the call of the step. Its result goes to `returns` when it is TB_OK, otherwise what it is goes to `error`. */
-tb_code make_call(struct run *run, json_t **returns, tb_error *error);
+/* Make the call of the step: {"returns": ...} or {"fails": ...}, or NULL when there is a problem with it. */
+json_t *outcome_of(struct run *run, const json_t *step);
 
-/* What came of a call, as `fails` has it. */
-json_t *failure_json(const tb_error *error);
+/* An argument behind a pointer, as a function takes it. */
+#define VALUE_OF(c_type, in) (*(const c_type *)(in))
+#define LIST_OF(in) ((const struct list *)(in))->items, ((const struct list *)(in))->count
+#define OPTION_OF(c_type, in) (((const c_type *)(in))->some ? &((const c_type *)(in))->value : NULL)
+
+/* Call the public function of that number. `in` has its arguments but for the registry or handle it is called on. */
+tb_code dispatch(size_t number, void *subject, const void *const *in, void *out, tb_error *error);
 
 #endif

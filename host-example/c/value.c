@@ -132,9 +132,15 @@ static size_t character_length(const unsigned char *at, size_t left) {
     return length;
 }
 
+static tb_code add_bytes(size_t *sum, size_t bytes, size_t most) {
+    if (bytes > most - *sum) return TB_ARGUMENT_TOO_LARGE;
+    *sum += bytes;
+    return TB_OK;
+}
+
 /* Every text that the contract takes is an id, so one that is too long is cut to one that still is: the component
  * judges it, and the size of an argument is bounded. wasmtime aborts the process on text that is not UTF-8. */
-static tb_code lower_text(const tb_text *text, wasm_name_t *name) {
+static tb_code lower_text(const tb_text *text, struct scratch *scratch, wasm_name_t *name) {
     if (!text->data) return TB_INVALID_ARGUMENT;
     size_t length = 0;
     while (length < text->length && length <= TB_MAX_THREAD_ID_BYTES) {
@@ -143,7 +149,7 @@ static tb_code lower_text(const tb_text *text, wasm_name_t *name) {
         length += step;
     }
     *name = (wasm_name_t){length, (char *)text->data};
-    return TB_OK;
+    return add_bytes(&scratch->text_bytes, length, TB_MAX_TEXT_BYTES);
 }
 
 static wasm_name_t name_of(const char *name) {
@@ -154,10 +160,13 @@ static tb_code lower_list(const struct type *type, const void *in, struct scratc
                           wasmtime_component_vallist_t *values) {
     struct list list = list_at(in);
     if (list.count > 0 && !list.items) return TB_INVALID_ARGUMENT;
+    if (list.count > TB_MAX_ITEM_BYTES) return TB_ARGUMENT_TOO_LARGE;
+    /* An item takes no more there: a pointer has four bytes. */
+    tb_code code = add_bytes(&scratch->item_bytes, list.count * type->element->size, TB_MAX_ITEM_BYTES);
+    if (code != TB_OK) return code;
     values->size = list.count;
     values->data = scratch_take(scratch, list.count, sizeof *values->data);
     if (!values->data) return TB_NO_HOST_MEMORY;
-    tb_code code = TB_OK;
     const char *item = list.items;
     for (size_t index = 0; index < list.count && code == TB_OK; index++, item += type->element->size)
         code = value_lower(type->element, item, scratch, &values->data[index]);
@@ -208,9 +217,9 @@ tb_code value_lower(const struct type *type, const void *in, struct scratch *scr
         return TB_OK;
     case WASMTIME_COMPONENT_VALTYPE_STRING:
         value->kind = WASMTIME_COMPONENT_STRING;
-        return lower_text(in, &value->of.string);
+        return lower_text(in, scratch, &value->of.string);
     case WASMTIME_COMPONENT_VALTYPE_ENUM: {
-        size_t index = *(const tb_severity *)in;
+        size_t index = *(const unsigned *)in;
         if (index >= type->count) return TB_INVALID_ARGUMENT;
         value->kind = WASMTIME_COMPONENT_ENUM;
         value->of.enumeration = name_of(type->members[index].name);
@@ -264,7 +273,7 @@ static bool lift_part(const struct type *type, const wasmtime_component_val_t *v
     case WASMTIME_COMPONENT_VALTYPE_F64: *(double *)out = value->of.f64; return true;
     case WASMTIME_COMPONENT_VALTYPE_STRING: return lift_text(&value->of.string, out);
     case WASMTIME_COMPONENT_VALTYPE_ENUM:
-        *(tb_severity *)out = (tb_severity)member_index(type, &value->of.enumeration);
+        *(unsigned *)out = (unsigned)member_index(type, &value->of.enumeration);
         return true;
     case WASMTIME_COMPONENT_VALTYPE_LIST: return lift_list(type, &value->of.list, out);
     case WASMTIME_COMPONENT_VALTYPE_OPTION:
@@ -294,6 +303,7 @@ bool value_lift(const struct type *type, const wasmtime_component_val_t *value, 
 }
 
 void value_free(const struct type *type, void *value) {
+    if (!value) return;
     switch (type->kind) {
     case WASMTIME_COMPONENT_VALTYPE_STRING:
         free((char *)((tb_text *)value)->data);

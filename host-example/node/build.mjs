@@ -1,9 +1,10 @@
 // Makes the package: `node build.mjs [COMPONENT]`. The component becomes JavaScript (jco), the wrapper and
 // it one file with no need for a file system or a network (esbuild), and the types are written (tsc).
 import { transpileBytes } from "@bytecodealliance/jco-transpile";
+import { $init, generateTypes } from "@bytecodealliance/jco-transpile/component";
 import { build as bundle } from "esbuild";
 import { spawnSync } from "node:child_process";
-import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -29,6 +30,11 @@ async function transpile(component, folder) {
   if (imports.length > 0) throw new BuildError(`${component} imports ${imports.join(", ")}; thread-budget imports nothing`);
 
   await rm(folder, { recursive: true, force: true });
+  for (const [path, described] of await describedTypes()) {
+    const differs = !files[path] || declarations(files[path]) !== declarations(described);
+    if (differs) throw new BuildError(`${component} is not of the contract in wit/: ${path} differs`);
+    files[path] = described;
+  }
   for (const [path, bytes] of Object.entries(files)) {
     await mkdir(dirname(join(folder, path)), { recursive: true });
     await writeFile(join(folder, path), bytes);
@@ -40,6 +46,24 @@ async function transpile(component, folder) {
   ];
   await writeFile(join(folder, "cores.js"), table.join("\n"));
   await writeFile(join(folder, "cores.d.ts"), "declare const cores: Record<string, Uint8Array<ArrayBuffer>>;\nexport default cores;\n");
+}
+
+/** The types of the interfaces with what wit/ says of them: the component is built without its comments. */
+async function describedTypes() {
+  const folder = join(here, "../../wit");
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".wit"));
+  const texts = await Promise.all(names.map((name) => readFile(join(folder, name), "utf8")));
+  // As one text, which the name of the package has to begin.
+  texts.sort((a, b) => Number(b.startsWith("package")) - Number(a.startsWith("package")));
+  await $init;
+  const wit = { tag: "source", val: texts.join("\n") };
+  return generateTypes("component", { wit, world: "thread-budget" }).filter(([path]) => path.startsWith("interfaces/"));
+}
+
+/** Types without their comments, and without how a resource is disposed of: jco says so only where it reads wit/. */
+function declarations(types) {
+  const beside = /\/\*.*?\*\/| implements Disposable|\[Symbol\.dispose\]\(\): void;/gs;
+  return new TextDecoder().decode(types).replace(beside, "").replace(/\s+/g, " ");
 }
 
 /** The package as one module, `outfile`, with a component inside. */

@@ -3,9 +3,8 @@
 use crate::call::{Call, undo_portable};
 use crate::model::Model;
 use crate::subject::Subject;
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
-use thread_budget_host::ThreadState;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The names of handles on budgets. Each is there from the start, on the thread of that name.
 pub const HANDLES: [&str; 4] = ["h0", "h1", "h2", "h3"];
@@ -24,9 +23,6 @@ pub enum Step {
 
 /// Go through the steps with what `fresh` makes.
 ///
-/// Calls on a reservation that is not there are passed over, and one that is there is dropped before
-/// its name is used again.
-///
 /// # Errors
 /// Where the two disagree, and about what.
 pub fn check<S: Subject>(fresh: impl Fn() -> S, steps: &[Step]) -> Result<(), String> {
@@ -38,104 +34,91 @@ pub fn check<S: Subject>(fresh: impl Fn() -> S, steps: &[Step]) -> Result<(), St
             Step::Restart { page } => pair = pair.restarted(fresh(), (*page).max(1))?,
         }
     }
-    pair.call(&Call::GetAllUsage {})?;
+    let _ = pair.both(&Call::new("get-all-usage", json!({})))?;
     pair.states(u32::MAX).map(drop)
 }
 
 struct Pair<S> {
     subject: S,
     model: Model,
-    reservations: BTreeSet<String>,
-    max_threads: u32,
+    max_threads: u64,
 }
 
 impl<S: Subject> Pair<S> {
     fn new(subject: S) -> Self {
-        Self { subject, model: Model::default(), reservations: BTreeSet::new(), max_threads: u32::MAX }
+        Self { subject, model: Model::default(), max_threads: u32::MAX.into() }
     }
 
     fn make_handles(&mut self) -> Result<(), String> {
         HANDLES.into_iter().try_for_each(|name| {
-            self.both(&Call::GetBudget { thread_id: name.into(), r#as: name.into() }).map(drop)
+            self.both(&Call::new("get-budget", json!({ "thread_id": name, "as": name }))).map(drop)
         })
     }
 
     fn call(&mut self, call: &Call) -> Result<(), String> {
-        match call {
-            Call::ReservationTokens { on } | Call::ReservationChargedThread { on }
-                if !self.reservations.contains(on) =>
-            {
-                return Ok(());
-            }
-            Call::ReservationCommit { on, .. } | Call::ReservationDrop { on }
-                if !self.reservations.remove(on) =>
-            {
-                return Ok(());
-            }
-            Call::Reserve { r#as, .. } if self.reservations.remove(r#as) => {
-                let _ = self.both(&Call::ReservationDrop { on: r#as.clone() })?;
-            }
-            _ => {}
-        }
         let succeeded = self.both(call)?.is_ok();
-        match call {
-            Call::Reserve { r#as, .. } if succeeded => {
-                self.reservations.insert(r#as.clone());
-                self.holds()?;
+        match &*call.name {
+            "hold" | "settle" | "reset-thread" | "cleanup-thread" if succeeded => self.holds(),
+            "set-max-threads" => {
+                self.max_threads = call.get("max_threads");
+                Ok(())
             }
-            Call::SetMaxThreads { max_threads } => self.max_threads = *max_threads,
-            _ => {}
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    /// Compare what is held, of every thread. Other calls seldom ask before it is released.
+    /// Compare what is held, of every thread.
     fn holds(&mut self) -> Result<(), String> {
         let mut threads = self.model.thread_ids().into_iter();
-        threads.try_for_each(|thread_id| self.both(&Call::HeldTokens { thread_id }).map(drop))
+        threads.try_for_each(|thread_id| {
+            self.both(&Call::new("held-tokens", json!({ "thread_id": thread_id }))).map(drop)
+        })
     }
 
     /// Make the call on both.
     fn both(&mut self, call: &Call) -> Result<Result<Value, Value>, String> {
         let (outcome, expected) = (self.subject.call(call), self.model.call(call));
-        if outcome != expected {
+        // Of several faults in a list of states the contract does not say which is named.
+        let refused = call.name == "restore" && outcome.is_err() && expected.is_err();
+        if outcome != expected && !refused {
             return Err(format!("{call:?}\n  expected  {expected:?}\n  got       {outcome:?}"));
         }
         Ok(outcome)
     }
 
-    /// The same settings and threads in another registry; holds and what is detached end here.
+    /// The same settings and threads in another registry; what is detached ends here.
     fn restarted(mut self, subject: S, page: u32) -> Result<Self, String> {
         let states = self.states(page)?;
-        let mut setting = |call| {
+        let mut setting = |name| {
+            let call = Call::new(name, json!({}));
             let mut value = self.both(&call)?.map_err(|error| format!("{call:?} failed: {error}"))?;
             undo_portable(&mut value);
             Ok::<_, String>(value)
         };
-        let max_tokens = setting(Call::MaxTokensPerThread {})?;
-        let thresholds = setting(Call::Thresholds {})?;
+        let max_tokens = setting("max-tokens-per-thread")?;
+        let thresholds = setting("thresholds")?;
 
         let mut new = Self::new(subject);
-        new.call(&Call::Configure { max_tokens_per_thread: max_tokens.as_u64().ok_or("not a limit")? })?;
-        new.call(&Call::SetThresholds { thresholds: of_json(thresholds)? })?;
+        new.call(&Call::new("configure", json!({ "max_tokens_per_thread": max_tokens })))?;
+        new.call(&Call::new("set-thresholds", json!({ "thresholds": thresholds })))?;
         for page in states.chunks(page as usize) {
-            let restore = Call::Restore { states: page.to_vec() };
+            let restore = Call::new("restore", json!({ "states": page }));
             if let Err(error) = new.both(&restore)? {
                 return Err(format!("{restore:?} failed: {error}"));
             }
         }
         new.make_handles()?;
         // Last, since there may be more threads than a lowered limit lets come back.
-        new.call(&Call::SetMaxThreads { max_threads: self.max_threads })?;
+        new.call(&Call::new("set-max-threads", json!({ "max_threads": self.max_threads })))?;
         Ok(new)
     }
 
     /// Every state, in the order of the subject's pages, which has to be one.
-    fn states(&mut self, page: u32) -> Result<Vec<ThreadState>, String> {
-        let mut all: Vec<ThreadState> = Vec::new();
+    fn states(&mut self, page: u32) -> Result<Vec<Value>, String> {
+        let mut all: Vec<Value> = Vec::new();
         loop {
-            let after = all.last().map(|state| state.thread_id.clone());
-            let states = snapshot(&mut self.subject, after, page)?;
+            let after = all.last().map_or(Value::Null, |state| state["thread_id"].clone());
+            let states = snapshot(&mut self.subject, &after, page)?;
             if states.len() > page as usize {
                 return Err(format!("{} states on a page of {page}", states.len()));
             }
@@ -146,35 +129,45 @@ impl<S: Subject> Pair<S> {
         }
         let mut earlier = BTreeMap::new();
         for state in &all {
-            if state.parent.as_ref().is_some_and(|parent| !earlier.contains_key(parent)) {
-                return Err(format!("{state:?} comes before its parent"));
+            if state["parent"].as_str().is_some_and(|parent| !earlier.contains_key(parent)) {
+                return Err(format!("{state} comes before its parent"));
             }
-            if earlier.insert(state.thread_id.clone(), state).is_some() {
-                return Err(format!("{state:?} comes twice"));
+            if earlier.insert(state["thread_id"].as_str().unwrap_or_default(), ()).is_some() {
+                return Err(format!("{state} comes twice"));
             }
         }
-        let mut expected = snapshot(&mut self.model, None, u32::MAX)?;
-        expected.sort_by(|a, b| a.thread_id.cmp(&b.thread_id));
-        if !earlier.values().copied().eq(&expected) {
-            return Err(format!("a snapshot\n  expected  {expected:?}\n  got       {all:?}"));
+        let (expected, got) =
+            (comparable(snapshot(&mut self.model, &Value::Null, u32::MAX)?), comparable(all.clone()));
+        if got != expected {
+            let differ = |(expected, got): (&Value, &Value)| {
+                (expected != got).then(|| format!("a snapshot\n  expected  {expected}\n  got       {got}"))
+            };
+            let lengths = || format!("a snapshot of {} threads for {}", got.len(), expected.len());
+            return Err(expected.iter().zip(&got).find_map(differ).unwrap_or_else(lengths));
         }
         Ok(all)
     }
 }
 
 /// A page of states.
-pub(crate) fn snapshot(
-    subject: &mut dyn Subject,
-    after: Option<String>,
-    limit: u32,
-) -> Result<Vec<ThreadState>, String> {
+pub(crate) fn snapshot(subject: &mut dyn Subject, after: &Value, limit: u32) -> Result<Vec<Value>, String> {
     let mut states = subject
-        .call(&Call::Snapshot { after, limit })
+        .call(&Call::new("snapshot", json!({ "after": after, "limit": limit })))
         .map_err(|error| format!("a snapshot failed: {error}"))?;
     undo_portable(&mut states);
-    of_json(states)
+    serde_json::from_value(states).map_err(|error| error.to_string())
 }
 
-fn of_json<T: serde::de::DeserializeOwned>(value: Value) -> Result<T, String> {
-    serde_json::from_value(value).map_err(|error| error.to_string())
+/// States in one order where the contract leaves it open: that of threads, and that of what several threads
+/// handed over at once. Vectors look at the order of the others.
+pub(crate) fn comparable(mut states: Vec<Value>) -> Vec<Value> {
+    states.sort_by_key(|state| state["thread_id"].to_string());
+    for state in &mut states {
+        for list in ["holds", "lost"] {
+            if let Some(list) = state[list].as_array_mut() {
+                list.sort_by_key(|one| (one["made_for"].to_string(), one["request_id"].to_string()));
+            }
+        }
+    }
+    states
 }

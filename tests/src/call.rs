@@ -1,176 +1,103 @@
 //! A call of the contract, and what came of it, as JSON: the language of the vectors.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use thread_budget_host::{ThreadOptions, ThreadState, Threshold, ThresholdCrossed, UsageEntry};
+use serde_json::{Map, Value, json};
+use std::fmt;
 
-/// One call, named and with arguments as in the contract. Handles, on budgets and reservations, have
-/// names that vectors give them.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(tag = "call", rename_all = "kebab-case", deny_unknown_fields)]
-#[allow(missing_docs)]
-pub enum Call {
-    Configure {
-        max_tokens_per_thread: u64,
-    },
-    MaxTokensPerThread {},
-    SetThresholds {
-        thresholds: Vec<Threshold>,
-    },
-    Thresholds {},
-    SetMaxThreads {
-        max_threads: u32,
-    },
-    /// Keeps the handle under the name `as`.
-    GetBudget {
-        thread_id: String,
-        r#as: String,
-    },
-    CheckBudget {
-        thread_id: String,
-        estimated_tokens: u64,
-    },
-    Consume {
-        thread_id: String,
-        prompt_tokens: u64,
-        completion_tokens: u64,
-    },
-    ConsumeOnce {
-        thread_id: String,
-        request_id: String,
-        prompt_tokens: u64,
-        completion_tokens: u64,
-    },
-    ConsumeBatch {
-        entries: Vec<UsageEntry>,
-    },
-    /// Keeps the reservation under the name `as`.
-    Reserve {
-        thread_id: String,
-        estimated_tokens: u64,
-        r#as: String,
-    },
-    /// Keeps the handle under the name `as`.
-    OpenThread {
-        thread_id: String,
-        options: ThreadOptions,
-        r#as: String,
-    },
-    SetLimit {
-        thread_id: String,
-        max_tokens: u64,
-    },
-    TakeWarnings {
-        thread_id: String,
-    },
-    HeldTokens {
-        thread_id: String,
-    },
-    HasBudget {
-        thread_id: String,
-    },
-    GetUsage {
-        thread_id: String,
-    },
-    GetAllUsage {},
-    ResetThread {
-        thread_id: String,
-    },
-    CleanupThread {
-        thread_id: String,
-    },
-    Clear {},
-    Snapshot {
-        after: Option<String>,
-        limit: u32,
-    },
-    Restore {
-        states: Vec<ThreadState>,
-    },
-    #[serde(rename = "reservation.tokens")]
-    ReservationTokens {
-        on: String,
-    },
-    #[serde(rename = "reservation.charged-thread")]
-    ReservationChargedThread {
-        on: String,
-    },
-    /// Takes the reservation.
-    #[serde(rename = "reservation.commit")]
-    ReservationCommit {
-        on: String,
-        prompt_tokens: u64,
-        completion_tokens: u64,
-    },
-    /// Takes the reservation.
-    #[serde(rename = "reservation.drop")]
-    ReservationDrop {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.thread-id")]
-    BudgetThreadId {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.usage")]
-    BudgetUsage {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.percent-used")]
-    BudgetPercentUsed {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.is-exhausted")]
-    BudgetIsExhausted {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.held-tokens")]
-    BudgetHeldTokens {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.is-detached")]
-    BudgetIsDetached {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.can-consume")]
-    BudgetCanConsume {
-        on: String,
-        estimated_tokens: u64,
-    },
-    #[serde(rename = "thread-budget.consume")]
-    BudgetConsume {
-        on: String,
-        prompt_tokens: u64,
-        completion_tokens: u64,
-    },
-    #[serde(rename = "thread-budget.triggered-thresholds")]
-    BudgetTriggeredThresholds {
-        on: String,
-    },
-    #[serde(rename = "thread-budget.check-thresholds")]
-    BudgetCheckThresholds {
-        on: String,
-        thresholds: Vec<Threshold>,
-    },
-    BudgetWarning {
-        crossed: ThresholdCrossed,
-    },
+/// One call, named and with arguments as in a step of a vector.
+#[derive(Clone, Deserialize, Serialize)]
+pub struct Call {
+    /// The name of a function, or `thread-budget.` and the name of a method.
+    #[serde(rename = "call")]
+    pub name: String,
+    #[serde(flatten)]
+    arguments: Map<String, Value>,
 }
 
 impl Call {
+    /// A call with the fields of an object as its arguments.
+    ///
+    /// # Panics
+    /// When `arguments` is not an object.
+    #[must_use]
+    pub fn new(name: &str, arguments: Value) -> Self {
+        let Value::Object(arguments) = arguments else { panic!("{arguments} are not named") };
+        Self { name: name.into(), arguments }
+    }
+
+    /// An argument; one that is left out is null.
+    ///
+    /// # Panics
+    /// When it is not of the type.
+    #[must_use]
+    pub fn get<T: DeserializeOwned>(&self, argument: &str) -> T {
+        let value = self.value(argument).clone();
+        serde_json::from_value(value).unwrap_or_else(|error| panic!("{argument} of {self:?}: {error}"))
+    }
+
+    /// An argument that is a text.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub fn text(&self, argument: &str) -> &str {
+        self.value(argument).as_str().unwrap_or_else(|| panic!("{argument} of {self:?} is not a text"))
+    }
+
+    /// An argument as it is; one that is left out is null.
+    #[must_use]
+    pub fn value(&self, argument: &str) -> &Value {
+        self.arguments.get(argument).unwrap_or(&Value::Null)
+    }
+
+    /// The names of the arguments that are there.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.arguments.keys().map(String::as_str)
+    }
+
     /// Whether it changes nothing, whatever it is answered.
     #[must_use]
     pub fn is_query(&self) -> bool {
-        matches!(
-            self,
-            Self::MaxTokensPerThread {}
-                | Self::Thresholds {}
-                | Self::HasBudget { .. }
-                | Self::GetUsage { .. }
-                | Self::GetAllUsage {}
-                | Self::HeldTokens { .. }
-                | Self::Snapshot { .. }
-        )
+        const QUERIES: [&str; 8] = [
+            "max-tokens-per-thread",
+            "thresholds",
+            "pending-warnings",
+            "has-budget",
+            "get-usage",
+            "get-all-usage",
+            "held-tokens",
+            "snapshot",
+        ];
+        QUERIES.contains(&&*self.name)
     }
+}
+
+/// The step of a vector, so that a failure can become one.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", returned(self))
+    }
+}
+
+/// A record that is an argument only, as are the next two.
+#[derive(Deserialize)]
+pub(crate) struct UsageEntry {
+    pub(crate) thread_id: String,
+    pub(crate) prompt_tokens: u64,
+    pub(crate) completion_tokens: u64,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct ThreadOptions {
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) parent: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Acknowledgement {
+    pub(crate) threshold_percent: u32,
+    pub(crate) max_tokens: u64,
 }
 
 /// What a call returned, or the contract's error. Counts that a JavaScript number cannot hold are

@@ -14,4 +14,4 @@ pub mod vector;
 
 pub use call::{Call, Outcome};
 pub use model::Model;
-pub use subject::{Component, Core, Subject};
+pub use subject::{Component, Core, Library, Subject};

@@ -1,12 +1,15 @@
-//! The implementations of the contract, each behind the same door.
+//! The implementations of the contract, each behind the same door: the core (`core`), the component
+//! (`component`), the host library (`library`), and the naive model (`crate::model`).
 
 mod component;
 mod core;
+mod library;
 
 use crate::call::{Call, Outcome};
 
 pub use component::Component;
 pub use core::Core;
+pub use library::Library;
 
 /// Something that calls of the contract can be put to.
 pub trait Subject {

@@ -1,12 +1,16 @@
 //! The vectors, put to every implementation that Rust can reach.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
-use std::fs;
-use thread_budget_tests::{Call, Component, Core, Model, Subject, vector};
+use thread_budget_tests::{Component, Core, Library, Model, Subject, vector};
 
 fn run<S: Subject>(fresh: impl Fn() -> S) {
+    run_those(vector::all(), fresh);
+}
+
+fn run_those<S: Subject>(vectors: Vec<vector::Vector>, fresh: impl Fn() -> S) {
     let mut failures = String::new();
-    for vector in vector::all() {
+    for vector in vectors {
         if let Err(failure) = vector.check(&mut fresh()) {
             let _ = writeln!(failures, "\n{failure}");
         }
@@ -16,16 +20,21 @@ fn run<S: Subject>(fresh: impl Fn() -> S) {
 
 #[test]
 fn core() {
-    // BLESS=1 writes down what the core does; the difference is then for a person to judge.
-    if std::env::var_os("BLESS").is_some() {
-        bless();
-    }
     run(Core::default);
 }
 
 #[test]
 fn component() {
     run(Component::new);
+}
+
+#[test]
+fn library() {
+    let mut vectors = vector::all();
+    let all = vectors.len();
+    vectors.retain(|vector| vector.steps().iter().all(|step| Library::has(&step.call)));
+    assert!(vectors.len() > all * 9 / 10, "{} of {all} vectors can be put to it", vectors.len());
+    run_those(vectors, Library::new);
 }
 
 /// The model that random calls are compared with has to be right itself.
@@ -37,9 +46,9 @@ fn model() {
 /// The vectors that a recording can express, through `thread-budget replay`.
 mod command_line {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::Value;
     use std::collections::BTreeMap;
-    use thread_budget_host::Threshold;
+    use thread_budget_tests::Call;
 
     /// Consumption and nothing else, after settings: what `replay` can be told.
     #[derive(Default)]
@@ -55,31 +64,29 @@ mod command_line {
         fn of(vector: &vector::Vector) -> Option<Self> {
             let mut recording = Self::default();
             for step in vector.steps() {
-                match (step.call, step.expected) {
-                    (Call::Configure { max_tokens_per_thread }, Ok(_)) if recording.requests == 0 => {
-                        recording.arguments.push(format!("--max-tokens={max_tokens_per_thread}"));
+                let (call, Ok(returns)) = (step.call, step.expected) else { return None };
+                match &*call.name {
+                    "configure" if recording.requests == 0 => {
+                        let limit = call.value("max_tokens_per_thread");
+                        recording.arguments.push(format!("--max-tokens={limit}"));
                     }
-                    (Call::SetThresholds { thresholds }, Ok(_))
-                        if recording.requests == 0 && !thresholds.is_empty() =>
-                    {
-                        for Threshold { percent, severity } in thresholds {
-                            recording.arguments.push(format!("--threshold={percent}={severity}"));
+                    "set-thresholds" if recording.requests == 0 => {
+                        for threshold in call.value("thresholds").as_array().filter(|all| !all.is_empty())? {
+                            let severity = threshold["severity"].as_str()?;
+                            recording
+                                .arguments
+                                .push(format!("--threshold={}={severity}", threshold["percent"]));
                         }
                     }
-                    (Call::Consume { thread_id, prompt_tokens, completion_tokens }, Ok(consumed)) => {
-                        let record = json!({
-                            "thread_id": thread_id,
-                            "prompt_tokens": prompt_tokens,
-                            "completion_tokens": completion_tokens,
-                        });
-                        let _ = writeln!(recording.records, "{record}");
+                    "consume" => {
+                        let _ = writeln!(recording.records, "{}", record_of(&call));
                         recording.requests += 1;
-                        for crossed in consumed["crossed"].as_array()? {
+                        for crossed in returns["crossed"].as_array()? {
                             *recording.crossed.entry(crossed["severity"].as_str()?.into()).or_default() += 1;
                         }
-                        recording.threads.insert(thread_id, consumed["usage"].clone());
+                        recording.threads.insert(call.text("thread_id").into(), returns["usage"].clone());
                     }
-                    (call, _) if call.is_query() => {}
+                    _ if call.is_query() => {}
                     _ => return None,
                 }
             }
@@ -89,6 +96,12 @@ mod command_line {
         fn sum(&self, field: &str) -> u64 {
             self.threads.values().map(|usage| number(&usage[field])).fold(0, u64::saturating_add)
         }
+    }
+
+    /// A line of a recording.
+    fn record_of(call: &Call) -> Value {
+        let fields = ["thread_id", "prompt_tokens", "completion_tokens"];
+        fields.into_iter().map(|name| (name.to_owned(), call.value(name).clone())).collect()
     }
 
     fn number(value: &Value) -> u64 {
@@ -137,7 +150,7 @@ mod command_line {
 #[test]
 fn every_rule_has_its_vector() {
     let vectors = vector::all();
-    assert!(vectors.len() >= 250, "{} vectors", vectors.len());
+    assert!(vectors.len() >= 480, "{} vectors", vectors.len());
     // A vector that asserts nothing would always pass.
     for vector in &vectors {
         assert!(
@@ -152,23 +165,11 @@ fn every_rule_has_its_vector() {
     }
 }
 
-fn bless() {
-    for mut vector in vector::all() {
-        let mut core = Core::default();
-        let calls = vector.steps().into_iter().map(|step| step.call);
-        for (fields, call) in vector.content.steps.iter_mut().zip(calls) {
-            let fields = fields.as_object_mut().expect("a step is an object");
-            let says_null = fields.remove("returns").is_some_and(|value| value.is_null());
-            fields.remove("fails");
-            match core.call(&call) {
-                Ok(value) if value.is_null() && !says_null => {}
-                Ok(value) => _ = fields.insert("returns".into(), value),
-                Err(error) => _ = fields.insert("fails".into(), error),
-            }
-        }
-        let steps: Vec<String> = vector.content.steps.iter().map(|step| format!("    {step}")).collect();
-        let rule = serde_json::Value::from(vector.content.rule);
-        let text = format!("{{\n  \"rule\": {rule},\n  \"steps\": [\n{}\n  ]\n}}\n", steps.join(",\n"));
-        fs::write(&vector.path, text).expect("the vector can be written");
-    }
+#[test]
+fn every_call_has_its_vector() {
+    let vectors = vector::all();
+    let called: BTreeSet<_> =
+        vectors.iter().flat_map(vector::Vector::steps).map(|step| step.call.name).collect();
+    let missing: Vec<_> = Component::calls().filter(|call| !called.contains(*call)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
-use thread_budget_host::Registry;
+use thread_budget_host::RegistryBuilder;
 use thread_budget_tests::crash::{CALLERS, Survivor, found};
 
 #[test]
@@ -34,14 +34,17 @@ fn kill_again_and_again(times: u32, seed: u64) {
         let durability = if rng.u32(..4) == 0 { "immediate" } else { "batched" };
         let begun = run_and_kill(&database, durability, &mut survivors, &mut rng);
 
-        let registry = Registry::builder().database(&database).build().expect("the file is sound");
+        let registry = RegistryBuilder::default().database(&database).build().expect("the file is sound");
+        let registry = registry.blocking();
         for ((survivor, found), begun) in survivors.iter_mut().zip(found(&registry)).zip(begun) {
-            if found == survivor.state() {
+            let done = survivor.steps();
+            let killed = survivor.killed_after(0);
+            if found == killed.state() {
+                *survivor = killed;
                 continue;
             }
-            let done = survivor.steps();
             assert!(begun, "{done} steps were done, {found:#?} is there");
-            survivor.go_on();
+            *survivor = survivor.killed_after(1);
             assert_eq!(found, survivor.state(), "neither {done} steps nor one more");
             under_way_and_there += 1;
         }

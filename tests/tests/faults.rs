@@ -1,7 +1,9 @@
 //! What the host library does when a component is not what it should be, traps or does not return.
 
 use std::time::{Duration, Instant};
-use thread_budget_host::{COMPONENT, Cache, CallError, InvalidInput, LoadError, Registry, RegistryBuilder};
+use thread_budget_host::{
+    COMPONENT, Cache, CallError, InvalidInput, LoadError, Registry, RegistryBuilder, blocking,
+};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::{ManglingAndAbi, Resolve};
 
@@ -24,9 +26,13 @@ fn builder() -> RegistryBuilder {
     Registry::builder().cache(Cache::Off)
 }
 
+fn build(builder: RegistryBuilder) -> blocking::Registry {
+    builder.build().expect("it loads").blocking()
+}
+
 #[test]
 fn a_trap_is_told_once_and_the_instance_is_lost() {
-    let registry = builder().component_bytes(component("unreachable")).build().expect("it loads");
+    let registry = build(builder().component_bytes(component("unreachable")));
     let Err(CallError::Trap { reason }) = registry.has_budget("a") else { panic!("no trap") };
     assert!(reason.contains("unreachable"), "{reason}");
 
@@ -41,7 +47,7 @@ fn a_trap_is_told_once_and_the_instance_is_lost() {
 fn a_call_that_does_not_return_is_stopped() {
     let deadline = Duration::from_millis(50);
     let registry = builder().component_bytes(component("(loop (br 0)) unreachable")).deadline(deadline);
-    let registry = registry.build().expect("it loads");
+    let registry = build(registry);
     let started = Instant::now();
     assert_eq!(registry.check_budget("a", 1), Err(CallError::Deadline { deadline }));
     assert!(started.elapsed() >= deadline);
@@ -50,8 +56,8 @@ fn a_call_that_does_not_return_is_stopped() {
 
 #[test]
 fn a_lost_instance_does_not_touch_another() {
-    let lost = builder().component_bytes(component("unreachable")).build().expect("it loads");
-    let registry = builder().build().expect("it loads");
+    let lost = build(builder().component_bytes(component("unreachable")));
+    let registry = build(builder());
     assert!(lost.clear().is_err());
     assert!(registry.consume("a", 1, 1).is_ok());
 }
@@ -103,7 +109,7 @@ fn a_memory_cap_below_the_minimum_is_a_load_error() {
 
 #[test]
 fn the_memory_cap_is_a_typed_error() {
-    let registry = builder().max_memory_bytes(1 << 20).build().expect("it loads");
+    let registry = build(builder().max_memory_bytes(1 << 20));
     let mut threads = 0;
     let error = loop {
         match registry.consume(&format!("thread-{threads}"), 1, 1) {
@@ -121,7 +127,7 @@ fn the_memory_cap_is_a_typed_error() {
 #[test]
 fn bad_input_is_refused_before_it_crosses() {
     // A component that traps on every call would tell.
-    let registry = builder().component_bytes(component("unreachable")).build().expect("it loads");
+    let registry = build(builder().component_bytes(component("unreachable")));
     let huge = "x".repeat(100_000_000);
     for (id, bytes) in [("", 0), (huge.as_str(), huge.len())] {
         let invalid = Err(CallError::Invalid(InvalidInput::ThreadId { bytes }));
@@ -132,6 +138,18 @@ fn bad_input_is_refused_before_it_crosses() {
         assert_eq!(registry.get_usage(id), Ok(None));
         assert_eq!(registry.cleanup_thread(id), Ok(None));
         assert_eq!(registry.reset_thread(id), Ok(()));
+        assert_eq!(registry.hold(id, 1, 0, 0).map(drop), invalid);
+        assert_eq!(registry.settle(id, "r", 1, 0, true).map(drop), invalid);
+        assert_eq!(registry.release(id, "r"), Ok(false));
+        assert_eq!(registry.pending_warnings(id), Ok(vec![]));
+        assert_eq!(registry.held_tokens(id), Ok(0));
+    }
+    for (id, bytes) in [("", 0), (huge.as_str(), huge.len())] {
+        let invalid = Err(CallError::Invalid(InvalidInput::RequestId { bytes }));
+        assert_eq!(registry.hold_once("a", id, 1, 0, 0).map(drop), invalid);
+        assert_eq!(registry.settle("a", id, 1, 0, true).map(drop), invalid);
+        assert_eq!(registry.settle_lost("a", id, 1, 0).map(drop), invalid);
+        assert_eq!(registry.release("a", id), Ok(false));
     }
     let many: Vec<_> = (0..101).map(warn_at).collect();
     let too_many = Err(CallError::Invalid(InvalidInput::TooManyThresholds { count: 101 }));
@@ -140,25 +158,24 @@ fn bad_input_is_refused_before_it_crosses() {
 
 #[test]
 fn a_handle_outlives_the_registry_value() {
-    let registry = builder().build().expect("it loads");
+    let registry = build(builder());
     let budget = registry.get_budget("a").expect("a handle");
     drop(registry);
     assert_eq!(budget.consume(1, 2).map(|consumed| consumed.usage.total_tokens), Ok(3));
 }
 
 #[test]
-fn any_number_of_reservations_can_be_alive() {
+fn any_number_of_handles_can_be_alive() {
     const MANY: u64 = 150_000;
-    let registry = builder().tokens_per_thread(MANY).build().expect("it loads");
-    let held: Vec<_> = (0..MANY).map(|_| registry.reserve("a", 1).expect("it fits")).collect();
-    assert!(matches!(registry.reserve("a", 1), Err(CallError::Refused(_))));
-    drop(held);
-    assert_eq!(registry.held_tokens("a"), Ok(0));
+    let registry = build(builder());
+    let handles: Vec<_> = (0..MANY).map(|_| registry.get_budget("a").expect("room for it")).collect();
+    registry.consume("a", 1, 2).expect("recorded");
+    assert!(handles.iter().all(|budget| budget.usage().is_ok_and(|usage| usage.total_tokens == 3)));
 }
 
 #[test]
 fn threads_of_the_process_share_a_registry() {
-    let registry = builder().tokens_per_thread(u64::MAX).build().expect("it loads");
+    let registry = build(builder().tokens_per_thread(u64::MAX));
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {

@@ -5,17 +5,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
+use thread_budget_host::blocking::Registry;
 use thread_budget_host::{
-    COMPONENT, CallError, DATABASE_FORMAT, Durability, LoadError, Note, Registry, RegistryBuilder, Severity,
-    StorageError, ThreadOptions, ThreadState, Threshold, UsageEntry,
+    Acknowledgement, COMPONENT, CallError, DATABASE_FORMAT, Durability, LoadError, LostCalls, Note,
+    RegistryBuilder, Severity, StorageError, ThreadOptions, ThreadState, Threshold, UsageEntry,
 };
 
 fn at(path: &Path) -> RegistryBuilder {
-    Registry::builder().database(path).tokens_per_thread(1_000)
+    RegistryBuilder::default().database(path).tokens_per_thread(1_000)
 }
 
 fn open(path: &Path) -> Registry {
-    at(path).build().unwrap_or_else(|error| panic!("{error}"))
+    build(at(path))
+}
+
+fn build(builder: RegistryBuilder) -> Registry {
+    builder.build().unwrap_or_else(|error| panic!("{error}")).blocking()
 }
 
 fn folder() -> (TempDir, PathBuf) {
@@ -29,7 +34,14 @@ fn total(registry: &Registry, thread_id: &str) -> Option<u64> {
 }
 
 fn all_states(registry: &Registry) -> Vec<ThreadState> {
-    let mut states: Vec<_> = registry.snapshot(7).flat_map(|page| page.expect("no trap")).collect();
+    let mut states: Vec<ThreadState> = Vec::new();
+    loop {
+        let page = registry.snapshot(states.last().map(|state| &*state.thread_id), 7).expect("no trap");
+        if page.is_empty() {
+            break;
+        }
+        states.extend(page);
+    }
     states.sort_by(|a, b| a.thread_id.cmp(&b.thread_id));
     states
 }
@@ -41,11 +53,15 @@ fn fill(registry: &Registry) {
     let below = ThreadOptions { max_tokens: None, parent: Some("root".into()) };
     registry.open_thread("child", &below).expect("opened");
     registry.consume("child", 600, 0).expect("recorded");
-    registry.consume_once("child", "request", 1, 1).expect("recorded");
+    registry.settle("child", "request", 1, 1, true).expect("recorded");
     registry.get_budget("handle").and_then(|budget| budget.consume(700, 0)).expect("recorded");
-    registry.take_warnings("handle").expect("taken");
-    registry.reserve("committed", 10).and_then(|held| held.commit(3, 4)).expect("recorded");
-    drop(registry.reserve("dropped", 10).expect("held"));
+    let told = Acknowledgement { threshold_percent: 50, max_tokens: 1_000 };
+    registry.acknowledge_warnings("handle", &[told]).expect("acknowledged");
+    registry.hold("settled", 5, 5, 5).and_then(|held| held.settle(3, 4)).expect("recorded");
+    drop(registry.hold("dropped", 5, 5, 5).expect("held"));
+    let mut lost = registry.hold_once("lost", "lost request", 5, 5, 5).expect("held");
+    lost.sent();
+    drop(lost);
     registry.consume("reset", 9, 9).expect("recorded");
     registry.reset_thread("reset").expect("reset");
     registry.consume("cleaned up", 9, 9).expect("recorded");
@@ -61,30 +77,29 @@ fn fill(registry: &Registry) {
         .collect();
     let note = Note { key: "position".into(), value: vec![1, 2, 3] };
     registry.consume_batch_noting(&entries, |_| Some(note)).expect("recorded");
-    registry.set_max_threads(36).expect("set");
+    registry.set_max_threads(37).expect("set");
 }
 
 #[test]
-fn everything_but_holds_survives_a_restart() {
+fn everything_survives_a_restart() {
     for checkpoint_after in [1, 1_000_000] {
         let (_folder, path) = folder();
-        let registry = at(&path).checkpoint_after(checkpoint_after).build().expect("it opens");
+        let registry = build(at(&path).checkpoint_after(checkpoint_after));
         fill(&registry);
-        let held = registry.reserve("child", 100).expect("it fits");
         let before = all_states(&registry);
-        drop((held, registry));
+        drop(registry);
 
-        let registry = Registry::builder().database(&path).build().expect("it opens");
+        let registry = build(RegistryBuilder::default().database(&path));
         assert_eq!(all_states(&registry), before);
-        assert_eq!(before.len(), 36);
+        assert_eq!(before.len(), 37);
         assert_eq!(registry.held_tokens("child"), Ok(0));
         assert_eq!(registry.max_tokens_per_thread(), Ok(1_000));
         assert_eq!(registry.thresholds(), Ok(vec![Threshold { percent: 50, severity: Severity::Final }]));
         assert_eq!(registry.note("position"), Ok(Some(vec![1, 2, 3])));
-        assert_eq!(registry.consume("one more", 1, 1), Err(CallError::TooManyThreads { limit: 36 }));
-        assert!(registry.consume_once("child", "request", 1, 1).expect("recorded").repeated);
-        assert_eq!(registry.take_warnings("handle"), Ok(vec![]));
-        assert_eq!(registry.take_warnings("child").map(|warnings| warnings.len()), Ok(1));
+        assert_eq!(registry.consume("one more", 1, 1), Err(CallError::TooManyThreads { limit: 37 }));
+        assert!(registry.settle("child", "request", 1, 1, true).expect("recorded").repeated);
+        assert_eq!(registry.pending_warnings("handle"), Ok(vec![]));
+        assert_eq!(registry.pending_warnings("child").map(|warnings| warnings.len()), Ok(1));
     }
 }
 
@@ -97,8 +112,7 @@ fn a_limit_that_was_set_survives_a_restart() {
         (Durability::Immediate, 1),
     ] {
         let (_folder, path) = folder();
-        let registry = at(&path).durability(durability).checkpoint_after(checkpoint_after).build();
-        let registry = registry.expect("it opens");
+        let registry = build(at(&path).durability(durability).checkpoint_after(checkpoint_after));
         registry.consume("raised", 960, 0).expect("recorded");
         assert_eq!(registry.set_limit("raised", 1_200).expect("set").remaining, 240);
         registry.consume("lowered", 960, 0).expect("recorded");
@@ -109,9 +123,11 @@ fn a_limit_that_was_set_survives_a_restart() {
 
         let registry = open(&path);
         assert_eq!(all_states(&registry), before);
-        let percents = |thread: &ThreadState| thread.triggered_thresholds.clone();
+        let percents = |thread: &ThreadState| -> Vec<u32> {
+            thread.triggered_thresholds.iter().map(|threshold| threshold.percent).collect()
+        };
         assert_eq!(before.iter().map(percents).collect::<Vec<_>>(), [vec![], vec![75, 90, 95], vec![75]]);
-        assert_eq!(registry.take_warnings("raised").map(|warnings| warnings.len()), Ok(1));
+        assert_eq!(registry.pending_warnings("raised").map(|warnings| warnings.len()), Ok(1));
         assert_eq!(registry.consume("raised", 120, 0).expect("recorded").crossed.len(), 1, "90 % again");
         registry.reset_thread("raised").expect("reset");
         assert_eq!(registry.get_usage("raised").expect("no trap").expect("it exists").max_tokens, 1_200);
@@ -133,7 +149,7 @@ fn a_log_is_read_as_it_was_written() {
         write.open_table(table).expect("opened").insert(0, log).expect("inserted");
         write.commit().expect("committed");
         drop(database);
-        (Registry::builder().database(&path).build().expect("it opens"), folder)
+        (build(RegistryBuilder::default().database(&path)), folder)
     };
     // Without the first byte, which says that it is a log, and without the last call, which clears all.
     let log = include_bytes!("../fuzz/corpus/database/log-of-calls");
@@ -152,7 +168,7 @@ fn a_log_is_read_as_it_was_written() {
 #[test]
 fn checkpoints_happen_among_many_callers() {
     let (_folder, path) = folder();
-    let registry = at(&path).checkpoint_after(10).tokens_per_thread(u64::MAX).build().expect("it opens");
+    let registry = build(at(&path).checkpoint_after(10).tokens_per_thread(u64::MAX));
     std::thread::scope(|scope| {
         for caller in 0..16 {
             let registry = &registry;
@@ -173,7 +189,7 @@ fn checkpoints_happen_among_many_callers() {
 fn one_registry_at_a_time() {
     let (_folder, path) = folder();
     let registry = open(&path);
-    let in_use = |result: Result<Registry, LoadError>| {
+    let in_use = |result: Result<thread_budget_host::Registry, LoadError>| {
         assert!(matches!(result, Err(LoadError::Storage(StorageError::InUse { .. }))), "{result:?}");
     };
     in_use(at(&path).build());
@@ -246,8 +262,8 @@ fn a_flipped_bit_changes_no_number() {
         };
         damaged[byte] ^= 1 << rng.u32(..8);
         fs::write(&path, &damaged).expect("written");
-        match Registry::builder().database(&path).build() {
-            Ok(registry) => assert_eq!(all_states(&registry), states, "byte {byte}"),
+        match RegistryBuilder::default().database(&path).build() {
+            Ok(registry) => assert_eq!(all_states(&registry.blocking()), states, "byte {byte}"),
             Err(LoadError::Storage(_)) => found += 1,
             Err(other) => panic!("byte {byte}: {other}"),
         }
@@ -310,8 +326,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount() else { return };
     for durability in [Durability::Batched, Durability::Immediate] {
         let path = disk.0.path().join(format!("{durability:?}.redb"));
-        let registry =
-            at(&path).durability(durability).tokens_per_thread(u64::MAX).build().expect("it opens");
+        let registry = build(at(&path).durability(durability).tokens_per_thread(u64::MAX));
         registry.consume("a", 1, 0).expect("recorded");
         let filler = disk.0.path().join("filler");
         assert!(fs::write(&filler, vec![1; 5 << 20]).is_err(), "the disk is full");
@@ -363,7 +378,7 @@ fn a_read_only_file_is_an_error() {
 /// The component, but for `reset-thread`, which traps for ids of 13 bytes.
 fn trapping_component() -> Vec<u8> {
     let text = wasmprinter::print_bytes(COMPONENT).expect("it prints");
-    let export = r##"(export "thread-budget:registry/registry@0.1.0#reset-thread" (func "##;
+    let export = r##"(export "thread-budget:registry/registry@0.2.0#reset-thread" (func "##;
     let (_, rest) = text.split_once(export).expect("it is exported");
     let (number, _) = rest.split_once(')').expect("a function");
     let (before, body) = text.split_once(&format!("(func (;{number};) ")).expect("a function");
@@ -381,23 +396,25 @@ fn trapping_component() -> Vec<u8> {
 fn after_a_trap_the_instance_is_rebuilt() {
     for durability in [Durability::Batched, Durability::Immediate] {
         let (_folder, path) = folder();
-        let registry = at(&path).durability(durability).component_bytes(trapping_component());
-        let registry = registry.build().expect("it loads");
+        let lost_calls = LostCalls::All;
+        let builder = at(&path).durability(durability).lost_calls(lost_calls);
+        let registry = build(builder.component_bytes(trapping_component()));
         fill(&registry);
         let handle = registry.get_budget("child").expect("it exists");
-        let reservation = registry.reserve("child", 100).expect("it fits");
-        let dropped = registry.reserve("child", 50).expect("it fits");
+        let hold = registry.hold("child", 100, 0, 0).expect("it fits");
+        let dropped = registry.hold("child", 50, 0, 0).expect("it fits");
         let before = all_states(&registry);
 
         let trapped = registry.reset_thread("thirteen byte");
         assert!(matches!(trapped, Err(CallError::Trap { .. })), "{trapped:?}");
 
         assert_eq!(all_states(&registry), before, "as if nothing had happened");
-        assert_eq!(registry.held_tokens("child"), Ok(0), "holds are gone");
+        assert_eq!(registry.held_tokens("child"), Ok(150), "holds too");
         assert_eq!(handle.consume(1, 1), Err(CallError::StaleHandle));
         drop((handle, dropped));
+        assert_eq!(registry.held_tokens("child"), Ok(100));
         let child = total(&registry, "child").expect("it exists");
-        reservation.commit(20, 1).expect("what was spent is recorded without the hold, too");
+        hold.settle(20, 1).expect("settled");
         assert_eq!(total(&registry, "child"), Some(child + 21));
         let at_the_end = all_states(&registry);
         drop(registry);
@@ -409,7 +426,7 @@ fn after_a_trap_the_instance_is_rebuilt() {
 fn after_a_deadline_the_instance_is_rebuilt() {
     let (_folder, path) = folder();
     let deadline = Duration::from_millis(50);
-    let registry = at(&path).deadline(deadline).build().expect("it loads");
+    let registry = build(at(&path).deadline(deadline));
     for batch in 0..75 {
         let entries: Vec<_> = (0..4_000)
             .map(|n| UsageEntry { thread_id: format!("{batch}-{n}"), prompt_tokens: 2, completion_tokens: 1 })
@@ -429,7 +446,7 @@ fn a_full_instance_is_restored() {
         let (_folder, path) = folder();
         let id = |n: usize| format!("{n:0id_bytes$}");
         let builder = || at(&path).max_memory_bytes(3 << 20).checkpoint_after(2_000);
-        let registry = builder().build().expect("it loads");
+        let registry = build(builder());
         let mut threads = 0;
         let error = loop {
             let next: Vec<_> = (threads..threads + 50)
@@ -443,7 +460,7 @@ fn a_full_instance_is_restored() {
         assert_eq!(error, CallError::OutOfMemory);
         assert!(threads > 1_000, "{threads} threads fit");
         drop(registry);
-        let registry = builder().build().expect("it loads again");
+        let registry = build(builder());
         assert_eq!(all_states(&registry).len(), threads);
         assert!(registry.consume(&id(0), 1, 1).is_ok(), "threads that exist go on");
     }
@@ -454,7 +471,7 @@ fn a_full_instance_is_restored() {
 fn callers_of_a_failed_write_are_told() {
     let Some(disk) = SmallDisk::mount() else { return };
     let path = disk.0.path().join("budgets.redb");
-    let registry = at(&path).tokens_per_thread(u64::MAX).build().expect("it opens");
+    let registry = build(at(&path).tokens_per_thread(u64::MAX));
     let filler = disk.0.path().join("filler");
     assert!(fs::write(&filler, vec![1; 5 << 20]).is_err(), "the disk is full");
     let recorded: Vec<u64> = std::thread::scope(|scope| {

@@ -6,7 +6,7 @@
 //! are equal. The order is cut into pages, so that inserting moves little, and nothing is ever
 //! rehashed, so that no call takes the blame for the growth of all.
 
-use crate::same::is_same;
+use crate::same::{compare, is_same};
 use alloc::collections::TryReserveError;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -20,6 +20,11 @@ const PAGE: usize = 64;
 /// same one lie together.
 pub(crate) trait Named<const PARTS: usize> {
     fn name(&self) -> [&str; PARTS];
+
+    /// Whether [`Index::after`] finds it. It does not change.
+    fn is_listed(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug)]
@@ -34,6 +39,8 @@ pub(crate) struct Index<T, const PARTS: usize> {
 struct Page<T> {
     /// The hash of the first entry, here so that a search reads no more than the list of pages.
     first: u32,
+    /// How many of the entries are listed.
+    listed: u32,
     entries: Vec<Entry<T>>,
 }
 
@@ -48,7 +55,7 @@ impl<T> Entry<T> {
     where
         T: Named<PARTS>,
     {
-        self.hash.cmp(&hash).then_with(|| self.kept.name().cmp(&name))
+        self.hash.cmp(&hash).then_with(|| compare(self.kept.name(), name))
     }
 }
 
@@ -97,6 +104,7 @@ impl<T, const PARTS: usize> Index<T, PARTS> {
         };
         if one.entries.len() + other.entries.len() <= PAGE / 2 {
             one.entries.append(&mut other.entries);
+            one.listed += other.listed;
             self.pages.remove(page + 1);
         }
     }
@@ -112,17 +120,21 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
     pub(crate) fn insert(&mut self, kept: T) {
         let hash = hash(kept.name());
         let (page, Ok(at) | Err(at)) = self.find(hash, kept.name());
+        let listed = u32::from(kept.is_listed());
         let entry = Entry { hash, kept };
         self.len += 1;
-        let Some(Page { first, entries }) = self.pages.get_mut(page) else {
-            self.pages.push(Page { first: hash, entries: vec![entry] });
+        let Some(page_at) = self.pages.get_mut(page) else {
+            self.pages.push(Page { first: hash, listed, entries: vec![entry] });
             return;
         };
-        *first = hash.min(*first);
-        entries.insert(at, entry);
-        if entries.len() > PAGE {
-            let entries = entries.split_off(PAGE / 2);
-            self.pages.insert(page + 1, Page { first: entries[0].hash, entries });
+        page_at.first = hash.min(page_at.first);
+        page_at.listed += listed;
+        page_at.entries.insert(at, entry);
+        if page_at.entries.len() > PAGE {
+            let entries = page_at.entries.split_off(PAGE / 2);
+            let listed = entries.iter().filter(|entry| entry.kept.is_listed()).count() as u32;
+            page_at.listed -= listed;
+            self.pages.insert(page + 1, Page { first: entries[0].hash, listed, entries });
         }
     }
 
@@ -135,8 +147,9 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
 
     pub(crate) fn remove(&mut self, name: [&str; PARTS]) -> Option<T> {
         let (page, Ok(at)) = self.find(hash(name), name) else { return None };
-        let Page { first, entries } = &mut self.pages[page];
+        let Page { first, listed, entries } = &mut self.pages[page];
         let removed = entries.remove(at).kept;
+        *listed -= u32::from(removed.is_listed());
         match entries.first() {
             Some(entry) => *first = entry.hash,
             None => _ = self.pages.remove(page),
@@ -146,17 +159,18 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
         Some(removed)
     }
 
-    /// What comes next after that name in the order of the index, whether it is there or not; the first
-    /// without a name.
+    /// The first that is listed or, after a name, the next in the order of the index, whether the name is
+    /// there or not.
     pub(crate) fn after(&self, name: Option<[&str; PARTS]>) -> Option<&T> {
         let (page, at) = match name.map(|name| self.find(hash(name), name)) {
             None => (0, 0),
             Some((page, Ok(at))) => (page, at + 1),
             Some((page, Err(at))) => (page, at),
         };
-        let in_page = self.pages.get(page)?.entries.get(at);
-        let entry = in_page.or_else(|| self.pages.get(page + 1)?.entries.first())?;
-        Some(&entry.kept)
+        let (page, later) = self.pages.get(page..)?.split_first()?;
+        let rest = page.entries.get(at..)?.iter();
+        let later = later.iter().filter(|page| page.listed > 0).flat_map(|page| &page.entries);
+        rest.chain(later).map(|entry| &entry.kept).find(|kept| kept.is_listed())
     }
 
     /// The page that the name belongs to, and where it is in it (`Ok`) or would be (`Err`).
@@ -182,13 +196,9 @@ impl<T: Named<PARTS>, const PARTS: usize> Index<T, PARTS> {
 /// more: equal hashes cost only a comparison of names.
 fn hash<const PARTS: usize>(name: [&str; PARTS]) -> u32 {
     let (words, rest) = name[0].as_bytes().as_chunks::<8>();
-    let mut last = [0; 8];
-    last[..rest.len()].copy_from_slice(rest);
-    let hash = words
-        .iter()
-        .chain([&last])
-        .fold(name[0].len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
-    (hash >> 32) as u32
+    let hash = words.iter().fold(name[0].len() as u64, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+    let last = rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    (mix(hash, last) >> 32) as u32
 }
 
 fn mix(hash: u64, word: u64) -> u64 {

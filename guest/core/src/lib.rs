@@ -30,6 +30,7 @@ extern crate alloc;
 
 mod answer;
 mod budget;
+mod cell;
 mod crossings;
 mod error;
 mod index;
@@ -69,7 +70,7 @@ pub const MAX_THREAD_ID_BYTES: usize = 1_024;
 pub const MAX_REQUEST_ID_BYTES: usize = 256;
 
 /// The most holds of a thread's own.
-pub const MAX_HOLDS: u16 = 256;
+pub const MAX_HOLDS: usize = 256;
 
 /// The longest line of threads, each the parent of the next.
 pub const MAX_DEPTH: u32 = 16;

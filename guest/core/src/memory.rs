@@ -18,18 +18,49 @@ const BLOCKS_PER_LEVEL: u32 = 3;
 /// several, between threads that stayed.
 const BLOCK: usize = 172 * 1_024;
 
-/// What a thread more than ever leaves free beyond that, in bytes: for handles, reservations and request
-/// ids, and for threads that come in the place of others and fit a little worse.
+/// What a thread more than ever leaves free beyond that, in bytes: for handles, holds and request ids, and
+/// for threads that come in the place of others and fit a little worse.
 const SPARE: usize = 64 * 1_024;
 
-/// Whether a call on a tree of that many levels has room for its arguments and its answer.
-pub(crate) fn has_headroom(levels: u32) -> bool {
-    has_blocks(levels * BLOCKS_PER_LEVEL, 0)
+/// How far state may grow, in bytes, before memory is looked at again: looking costs as much as a call.
+const STEP: usize = 64 * 1_024;
+
+/// Keeps growth away from the memory that calls live on.
+#[derive(Debug)]
+pub(crate) struct Headroom {
+    /// What was free beyond it when that was looked at, less what has grown since. Nothing that was freed
+    /// since is in it.
+    left: usize,
+    /// For a tree of that many levels.
+    levels: u32,
 }
 
-/// The same, with room to spare.
-pub(crate) fn has_headroom_to_spare(levels: u32) -> bool {
-    has_blocks(levels * BLOCKS_PER_LEVEL, SPARE)
+impl Headroom {
+    pub(crate) const fn new() -> Self {
+        Self { left: 0, levels: 0 }
+    }
+
+    /// Whether state may grow by up to that many bytes beside a tree of that many levels.
+    pub(crate) fn allows(&mut self, bytes: usize, levels: u32) -> bool {
+        self.has_left(bytes, levels) || has_blocks(levels * BLOCKS_PER_LEVEL, 0)
+    }
+
+    /// The same, with room to spare.
+    pub(crate) fn allows_sparing(&mut self, bytes: usize, levels: u32) -> bool {
+        self.has_left(bytes, levels) || has_blocks(levels * BLOCKS_PER_LEVEL, SPARE)
+    }
+
+    fn has_left(&mut self, bytes: usize, levels: u32) -> bool {
+        if bytes > self.left || levels > self.levels {
+            let far = has_blocks(levels * BLOCKS_PER_LEVEL, SPARE + STEP);
+            *self = Self { left: if far { STEP } else { 0 }, levels };
+        }
+        let enough = bytes <= self.left;
+        if enough {
+            self.left -= bytes;
+        }
+        enough
+    }
 }
 
 fn has_blocks(blocks: u32, rest: usize) -> bool {

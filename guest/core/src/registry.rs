@@ -9,8 +9,9 @@ pub use holds::Wanted;
 
 use crate::answer::{Consumed, FinalBudget};
 use crate::budget::{Budget, Usage};
+use crate::crossings::Crossings;
 use crate::error::{InvalidThreadId, RegistryError};
-use crate::memory::{has_headroom, has_headroom_to_spare};
+use crate::memory::Headroom;
 use crate::requests::Requests;
 use crate::thread::ThreadBudget;
 use crate::threads::Threads;
@@ -18,6 +19,12 @@ use crate::threshold::{Threshold, Thresholds};
 use crate::warning::BudgetWarning;
 use crate::{DEFAULT_MAX_TOKENS, MAX_DEPTH, MAX_THREAD_ID_BYTES};
 use alloc::vec::Vec;
+
+/// What a thread takes at most beside its id, with what it has beyond most and its places in indexes.
+const THREAD_BYTES: usize = 1_024;
+
+/// What a handle takes at most.
+const HANDLE_BYTES: usize = 64;
 
 /// Budgets by thread id.
 #[derive(Debug)]
@@ -30,6 +37,7 @@ pub struct Registry {
     requests: Requests,
     /// As many threads as there have ever been.
     most_threads: usize,
+    headroom: Headroom,
 }
 
 impl Default for Registry {
@@ -51,6 +59,7 @@ impl Registry {
             threads: Threads::new(),
             requests: Requests::new(),
             most_threads: 0,
+            headroom: Headroom::new(),
         }
     }
 
@@ -100,7 +109,7 @@ impl Registry {
     /// [`RegistryError::OutOfMemory`], also for a thread that exists: a handle takes memory.
     #[inline(never)] // Shared by calls, to save bytes; `get_or_create` is in those that are made most.
     pub fn get_budget(&mut self, thread_id: &str) -> Result<ThreadBudget, RegistryError> {
-        self.room_to_grow()?;
+        self.room_to_grow(HANDLE_BYTES)?;
         self.get_or_create(thread_id)
     }
 
@@ -120,7 +129,7 @@ impl Registry {
     ) -> Result<ThreadBudget, RegistryError> {
         check_id(thread_id)?;
         let parent = parent.map(|parent| self.parent_for(thread_id, parent)).transpose()?;
-        if let Some(thread) = self.threads.get(thread_id) {
+        if let Some(thread) = self.threads.get(thread_id).cloned() {
             let same_limit = max_tokens.is_none_or(|limit| limit == thread.usage().max_tokens);
             let same_parent = parent.is_none_or(|parent| {
                 thread.parent().is_some_and(|current| current.thread_id() == parent.thread_id())
@@ -128,12 +137,12 @@ impl Registry {
             if !(same_limit && same_parent) {
                 return Err(RegistryError::OptionsDiffer(thread_id.into()));
             }
-            self.room_to_grow()?;
-            return Ok(thread.clone());
+            self.room_to_grow(HANDLE_BYTES)?;
+            return Ok(thread);
         }
         let opened = max_tokens.is_some() || parent.is_some();
         let budget = Budget::new(max_tokens.unwrap_or(self.max_tokens_per_thread));
-        self.create(thread_id, self.next_birth, budget, opened, parent.as_ref())
+        self.create(thread_id, self.next_birth, budget, Crossings::NONE, opened, parent.as_ref())
     }
 
     /// Give the thread another limit, which it keeps over a reset; creates it when it does not exist.
@@ -224,8 +233,8 @@ impl Registry {
         let budget = Budget::new(limit);
         let birth = self.next_birth;
         self.requests.move_all(&thread, thread.parent().as_ref());
-        if self.room_to_grow().is_ok() {
-            let fresh = ThreadBudget::new(thread_id, birth, budget);
+        if self.room_to_grow(THREAD_BYTES + thread_id.len()).is_ok() {
+            let fresh = ThreadBudget::new(thread_id, birth, budget, Crossings::NONE);
             thread.replace_by(&fresh);
             self.threads.replace(fresh);
         } else {
@@ -243,15 +252,17 @@ impl Registry {
         Some(FinalBudget {
             usage: budget.usage(),
             percent_used: budget.percent_used(),
-            triggered_thresholds: budget.triggered().map(|threshold| threshold.percent).collect(),
+            triggered_thresholds: thread.triggered().map(|threshold| threshold.percent).collect(),
         })
     }
 
     /// Forget every thread, and all that is held; the settings stay.
     pub fn clear(&mut self) {
-        self.requests = Requests::new();
         let threads = core::mem::take(&mut self.threads);
-        threads.iter().for_each(|thread| drop(thread.detach()));
+        for thread in threads.iter() {
+            self.requests.move_all(thread, None);
+            thread.detach();
+        }
     }
 
     /// Get or create.
@@ -260,7 +271,8 @@ impl Registry {
             return Ok(thread.clone());
         }
         check_id(thread_id)?;
-        self.create(thread_id, self.next_birth, Budget::new(self.max_tokens_per_thread), false, None)
+        let budget = Budget::new(self.max_tokens_per_thread);
+        self.create(thread_id, self.next_birth, budget, Crossings::NONE, false, None)
     }
 
     /// Create a thread that does not exist, of an id that is valid.
@@ -269,12 +281,16 @@ impl Registry {
         thread_id: &str,
         birth: u64,
         budget: Budget,
+        crossings: Crossings,
         opened: bool,
         parent: Option<&ThreadBudget>,
     ) -> Result<ThreadBudget, RegistryError> {
         self.room_for_a_thread()?;
-        self.threads.reserve(parent).map_err(|_| RegistryError::OutOfMemory)?;
-        let thread = ThreadBudget::new(thread_id, birth, budget);
+        self.threads.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+        if let Some(mut siblings) = parent.and_then(ThreadBudget::children) {
+            siblings.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+        }
+        let thread = ThreadBudget::new(thread_id, birth, budget, crossings);
         if opened {
             thread.set_opened();
         }
@@ -286,7 +302,12 @@ impl Registry {
         // the headroom that it does not touch.
         let (levels, threads) = (self.threads.levels(), self.threads.len());
         let more_than_ever = threads > self.most_threads;
-        let room = if more_than_ever { has_headroom_to_spare(levels) } else { has_headroom(levels) };
+        let bytes = THREAD_BYTES + thread_id.len();
+        let room = if more_than_ever {
+            self.headroom.allows_sparing(bytes, levels)
+        } else {
+            self.headroom.allows(bytes, levels)
+        };
         if !room {
             self.forget(&thread, None);
             return Err(RegistryError::OutOfMemory);
@@ -337,9 +358,10 @@ impl Registry {
         }
     }
 
-    /// Whether state may grow: a consumption can make a report for each thread of the longest line.
-    fn room_to_grow(&self) -> Result<(), RegistryError> {
-        if has_headroom(self.threads.levels()) { Ok(()) } else { Err(RegistryError::OutOfMemory) }
+    /// Whether state other than threads may grow by up to so many bytes.
+    fn room_to_grow(&mut self, bytes: usize) -> Result<(), RegistryError> {
+        let room = self.headroom.allows(bytes, self.threads.levels());
+        if room { Ok(()) } else { Err(RegistryError::OutOfMemory) }
     }
 }
 

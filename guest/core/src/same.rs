@@ -1,34 +1,36 @@
 //! Comparing names, which is most of a lookup: libc on WebAssembly does it byte by byte.
 
-/// Whether two names are the same, part by part.
+use core::cmp::Ordering;
+
+/// An order of names, part by part.
+pub(crate) fn compare<const PARTS: usize>(a: [&str; PARTS], b: [&str; PARTS]) -> Ordering {
+    a.iter().zip(b).map(|(a, b)| compare_part(a, b)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+/// Whether two names are the same.
 pub(crate) fn is_same<const PARTS: usize>(a: [&str; PARTS], b: [&str; PARTS]) -> bool {
-    a.iter().zip(b).all(|(a, b)| is_same_part(a, b))
+    compare(a, b).is_eq()
 }
 
 /// Eight bytes at a time.
-fn is_same_part(a: &str, b: &str) -> bool {
+fn compare_part(a: &str, b: &str) -> Ordering {
     let ((a_words, a_rest), (b_words, b_rest)) =
         (a.as_bytes().as_chunks::<8>(), b.as_bytes().as_chunks::<8>());
-    a.len() == b.len()
-        && a_words.iter().zip(b_words).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
-        && a_rest.iter().zip(b_rest).all(|(a, b)| a == b)
-}
-
-#[cfg(test)]
-mod tests {
-    extern crate std;
-    use super::*;
-
-    #[test]
-    fn the_same_is_every_byte_the_same() {
-        for len in 1..40 {
-            let id = "a".repeat(len);
-            assert!(is_same([&id], [&id.clone()]));
-            assert!(!is_same([&id], [&id[1..]]) && !is_same([&id[1..]], [&id]));
-            for at in 0..len {
-                let other = [&id[..at], "b", &id[at + 1..]].concat();
-                assert!(!is_same([&id], [&other]), "{id} {other}");
-            }
+    for (a, b) in a_words.iter().zip(b_words) {
+        let (a, b) = (u64::from_be_bytes(*a), u64::from_be_bytes(*b));
+        if a != b {
+            return a.cmp(&b);
         }
     }
+    if a_words.len() == b_words.len() {
+        word(a_rest).cmp(&word(b_rest)).then(a.len().cmp(&b.len()))
+    } else {
+        a.len().cmp(&b.len())
+    }
+}
+
+/// Up to seven bytes, in their order, as a number.
+fn word(bytes: &[u8]) -> u64 {
+    let word = bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    word << (8 * (7 - bytes.len()))
 }

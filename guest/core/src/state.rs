@@ -84,8 +84,8 @@ pub struct LostState {
 impl HoldState {
     fn of(request: &Request, Hold { tokens, holder, deadline }: Hold) -> Self {
         Self {
-            made_for: request.is_moved().then(|| request.thread_id().into()),
-            request_id: request.request_id().into(),
+            made_for: request.made_for().map(Into::into),
+            request_id: request.id().into(),
             prompt_tokens: tokens.prompt,
             completion_tokens: tokens.completion,
             holder,
@@ -102,8 +102,8 @@ impl HoldState {
 impl LostState {
     fn of(request: &Request, charged: Tokens) -> Self {
         Self {
-            made_for: request.is_moved().then(|| request.thread_id().into()),
-            request_id: request.request_id().into(),
+            made_for: request.made_for().map(Into::into),
+            request_id: request.id().into(),
             prompt_tokens: charged.prompt,
             completion_tokens: charged.completion,
         }
@@ -115,9 +115,9 @@ impl LostState {
 }
 
 impl ThreadState {
-    pub(crate) fn of(thread: &ThreadBudget, requests: &Requests) -> Self {
+    pub(crate) fn of(thread: &ThreadBudget) -> Self {
         let (budget, usage) = (thread.budget(), thread.usage());
-        let (held, marked) = (requests.held_at(thread), requests.marked_at(thread));
+        let (held, marked) = (Requests::held_at(thread), Requests::marked_at(thread));
         Self {
             thread_id: thread.thread_id().into(),
             birth: thread.birth(),
@@ -128,52 +128,56 @@ impl ThreadState {
             completion_tokens: usage.completion_tokens,
             request_count: usage.request_count,
             average_tokens: budget.average_tokens(),
-            triggered_thresholds: budget.triggered().collect(),
-            pending_thresholds: budget.pending().map(|threshold| threshold.percent).collect(),
+            triggered_thresholds: thread.triggered().collect(),
+            pending_thresholds: thread.pending().map(|threshold| threshold.percent).collect(),
             request_ids: thread
-                .requests()
+                .remembered()
                 .map_or_else(Vec::new, |requests| requests.iter().map(Into::into).collect()),
-            holds: held.iter().filter_map(|request| Some(HoldState::of(request, request.hold()?))).collect(),
+            holds: held
+                .iter()
+                .filter_map(|request| Some(HoldState::of(request, request.hold.get()?)))
+                .collect(),
             lost: marked
                 .iter()
-                .filter_map(|request| Some(LostState::of(request, request.charged()?)))
+                .filter_map(|request| Some(LostState::of(request, request.charged.get()?)))
                 .collect(),
         }
     }
 
     /// At most how many bytes the state of this thread takes, lists included.
-    pub(crate) fn bytes_of(thread: &ThreadBudget, requests: &Requests) -> usize {
+    pub(crate) fn bytes_of(thread: &ThreadBudget) -> usize {
         /// What a string or a list costs beyond its content.
         const BLOCK: usize = 40;
         let parent = thread.parent().map_or(0, |parent| BLOCK + parent.thread_id().len());
-        let thresholds = thread.budget().triggered().count() * (size_of::<Threshold>() + size_of::<u32>());
+        let thresholds = thread.triggered().count() * (size_of::<Threshold>() + size_of::<u32>());
         let remembered = thread
-            .requests()
+            .remembered()
             .map_or(0, |requests| requests.iter().map(|request_id| BLOCK + request_id.len()).sum());
-        let ids = |request: &Rc<Request>| 2 * BLOCK + request.thread_id().len() + request.request_id().len();
-        let held = requests.held_at(thread);
+        let ids =
+            |request: &Rc<Request>| 2 * BLOCK + request.made_for().map_or(0, str::len) + request.id().len();
+        let held = Requests::held_at(thread);
         let held: usize = held.iter().map(|request| size_of::<HoldState>() + ids(request)).sum();
-        let marked = requests.marked_at(thread);
+        let marked = Requests::marked_at(thread);
         let marked: usize = marked.iter().map(|request| size_of::<LostState>() + ids(request)).sum();
         let requests = remembered + held + marked;
         size_of::<Self>() + 7 * BLOCK + thread.thread_id().len() + parent + thresholds + requests
     }
 
     /// What is wrong with it, looked at alone.
-    pub(crate) fn check(&self) -> Result<Budget, &'static str> {
+    pub(crate) fn check(&self) -> Result<(Budget, Crossings), &'static str> {
         let used = Tokens::new(self.prompt_tokens, self.completion_tokens);
         if self.average_tokens > 0 && (self.request_count == 0 || self.average_tokens > used.total()) {
             return Err("its average is of requests that it cannot have had");
         }
-        let Self { max_tokens, request_count, average_tokens, .. } = *self;
-        let budget = Budget::restored(max_tokens, used, request_count, average_tokens, self.crossings()?);
-        if !budget.triggered().all(|threshold| budget.reaches(threshold.percent)) {
+        let budget = Budget::restored(self.max_tokens, used, self.request_count, self.average_tokens);
+        let crossings = self.crossings()?;
+        if !crossings.iter().all(|threshold| budget.reaches(threshold.percent)) {
             return Err("a triggered threshold is not reached");
         }
         if self.request_ids.len() > WINDOW {
             return Err("there are at most 64 request ids");
         }
-        if self.holds.iter().filter(|hold| hold.made_for.is_none()).count() > usize::from(MAX_HOLDS) {
+        if self.holds.iter().filter(|hold| hold.made_for.is_none()).count() > MAX_HOLDS {
             return Err("there are at most 256 holds of its own");
         }
         if self.lost.len() > MOST_MARKS {
@@ -183,7 +187,7 @@ impl ThreadState {
         if own_marks.into_iter().any(|lost| lost.charged().max(used) != used) {
             return Err("a mark says more than was used");
         }
-        Ok(budget)
+        Ok((budget, crossings))
     }
 
     fn crossings(&self) -> Result<Crossings, &'static str> {

@@ -2,12 +2,15 @@
 
 use crate::answer::{Consumed, Held, ThresholdCrossed};
 use crate::budget::{Budget, Usage};
+use crate::cell::CloneCell;
+use crate::crossings::Crossings;
 use crate::error::BudgetExhausted;
 use crate::index::{Index, Named};
 use crate::percent::round_to_tenth;
-use crate::request::{Moved, Request};
+use crate::request::{List, Request};
 use crate::request_window::RequestWindow;
-use crate::threshold::{Threshold, Thresholds};
+use crate::same::is_same;
+use crate::threshold::{PercentSet, Severity, Threshold, Thresholds};
 use crate::tokens::Tokens;
 use crate::warning::BudgetWarning;
 use alloc::boxed::Box;
@@ -20,56 +23,86 @@ use core::cell::{Cell, OnceCell, Ref, RefCell, RefMut};
 #[derive(Clone, Debug)]
 pub struct ThreadBudget(Rc<Thread>);
 
+/// The same, without keeping it alive. The default is none.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WeakThread(Weak<Thread>);
+
+/// 120 bytes on WebAssembly: eight more would cost sixteen.
 #[derive(Debug)]
 struct Thread {
     id: Box<str>,
     /// Tells it from other threads of that id.
     birth: Cell<u64>,
     budget: Cell<Budget>,
+    crossings: Cell<Crossings>,
     /// What is held of it and of those below it.
     held_tokens: Cell<u64>,
+    /// The requests that were made for it.
+    own: List,
     extras: OnceCell<Box<Extras>>,
-    /// How many holds were made for it.
-    own_holds: Cell<u16>,
     /// No longer in a registry.
     detached: Cell<bool>,
     /// Counted already in what a batch may report.
     counted: Cell<bool>,
 }
 
-/// What few threads have; the others pay a pointer for it. Holds are not among it.
+/// What few threads have; the others pay a pointer for it.
 #[derive(Debug, Default)]
 struct Extras {
     /// Given a limit or a parent of its own, which it keeps over a reset.
     opened: Cell<bool>,
-    /// Dangling when there is none.
-    parent: RefCell<Weak<Thread>>,
-    children: RefCell<Index<ThreadBudget, 1>>,
+    parent: CloneCell<WeakThread>,
+    children: RefCell<Index<Child, 1>>,
     /// The requests that it remembers.
-    requests: RefCell<RequestWindow>,
-    /// Requests of threads that are gone: without and with a mark.
-    moved_holds: Moved,
-    moved_marks: Moved,
+    remembered: RefCell<RequestWindow>,
+    /// Requests of threads below it that are gone: without a mark, and with one.
+    moved_holds: List,
+    moved_marks: List,
 }
 
+#[derive(Debug)]
+pub(crate) struct Child(pub(crate) ThreadBudget);
+
+impl Named<1> for Child {
+    fn name(&self) -> [&str; 1] {
+        [self.0.thread_id()]
+    }
+}
+
+/// Among all threads. Those that have a parent are found through that.
 impl Named<1> for ThreadBudget {
     fn name(&self) -> [&str; 1] {
         [self.thread_id()]
     }
+
+    fn is_listed(&self) -> bool {
+        self.parent().is_none()
+    }
+}
+
+impl WeakThread {
+    pub(crate) fn upgrade(&self) -> Option<ThreadBudget> {
+        self.0.upgrade().map(ThreadBudget)
+    }
 }
 
 impl ThreadBudget {
-    pub(crate) fn new(id: &str, birth: u64, budget: Budget) -> Self {
+    pub(crate) fn new(id: &str, birth: u64, budget: Budget, crossings: Crossings) -> Self {
         Self(Rc::new(Thread {
             id: id.into(),
             birth: Cell::new(birth),
             budget: Cell::new(budget),
+            crossings: Cell::new(crossings),
             held_tokens: Cell::new(0),
+            own: List::new(),
             extras: OnceCell::new(),
-            own_holds: Cell::new(0),
             detached: Cell::new(false),
             counted: Cell::new(false),
         }))
+    }
+
+    pub(crate) fn downgrade(&self) -> WeakThread {
+        WeakThread(Rc::downgrade(&self.0))
     }
 
     pub(crate) fn is(&self, other: &Self) -> bool {
@@ -100,6 +133,16 @@ impl ThreadBudget {
         self.budget().usage()
     }
 
+    /// The thresholds crossed so far, with the severity they were crossed with, ascending by percent.
+    pub fn triggered(&self) -> impl Iterator<Item = Threshold> {
+        self.0.crossings.get().iter()
+    }
+
+    /// Those of them that nobody has acknowledged.
+    pub fn pending(&self) -> impl Iterator<Item = Threshold> {
+        self.0.crossings.get().pending()
+    }
+
     /// Tokens held for requests in flight, of this thread and of those below it.
     #[must_use]
     pub fn held_tokens(&self) -> u64 {
@@ -115,7 +158,7 @@ impl ThreadBudget {
     /// What is left beside what is used and held, here or in the ancestor where that is least.
     #[must_use]
     pub fn room(&self) -> u64 {
-        self.line().map(|thread| thread.own_room()).fold(u64::MAX, u64::min)
+        self.line().fold(u64::MAX, |room, thread| room.min(thread.budget().room(thread.held_tokens())))
     }
 
     /// Whether total + held + estimate stays within the limit, here and in every ancestor.
@@ -138,24 +181,22 @@ impl ThreadBudget {
             budget.record(tokens, is_request);
             thread.0.budget.set(budget);
             room = room.min(budget.room(thread.held_tokens()));
-            crosses |= !budget.reached(thresholds).is_empty();
+            crosses |= !thread.newly_reached(thresholds).is_empty();
         }
         let mut crossed = Vec::new();
         if crosses {
             // When all have counted, since a report says what is left in the ancestors too.
             self.line().for_each(|thread| thread.cross(thresholds, &mut crossed));
         }
-        let budget = self.budget();
-        Consumed { usage: budget.usage(), room, severity: budget.severity(), crossed, repeated: false }
+        Consumed { usage: self.usage(), room, severity: self.severity(), crossed, repeated: false }
     }
 
     /// Where it stands, when nothing was counted because it knows the request.
     pub(crate) fn repeated(&self) -> Consumed {
-        let budget = self.budget();
         Consumed {
-            usage: budget.usage(),
+            usage: self.usage(),
             room: self.room(),
-            severity: budget.severity(),
+            severity: self.severity(),
             crossed: Vec::new(),
             repeated: true,
         }
@@ -163,15 +204,22 @@ impl ThreadBudget {
 
     /// Where it stands when that many completion tokens are held.
     pub(crate) fn held(&self, completion_tokens: u64, repeated: bool) -> Held {
-        let budget = self.budget();
         Held {
             completion_tokens,
-            usage: budget.usage(),
+            usage: self.usage(),
             room: self.room(),
-            severity: budget.severity(),
+            severity: self.severity(),
             pending: self.pending_warnings(),
             repeated,
         }
+    }
+
+    fn severity(&self) -> Option<Severity> {
+        self.0.crossings.get().severity()
+    }
+
+    fn newly_reached(&self, thresholds: &Thresholds) -> PercentSet {
+        self.0.crossings.get().new_of(thresholds, &self.budget())
     }
 
     /// Report, and mark, the thresholds that are reached and were not reported before.
@@ -182,26 +230,28 @@ impl ThreadBudget {
     }
 
     fn cross(&self, thresholds: &Thresholds, report: &mut Vec<ThresholdCrossed>) {
-        let mut budget = self.budget();
-        let reached = budget.reached(thresholds);
-        reached.iter().for_each(|percent| budget.cross(thresholds.get(percent)));
-        self.0.budget.set(budget);
+        let mut crossings = self.0.crossings.get();
+        let reached = self.newly_reached(thresholds);
         report.reserve_exact(reached.len());
-        report.extend(reached.iter().map(|percent| self.report(thresholds.get(percent))));
+        for threshold in reached.iter().map(|percent| thresholds.get(percent)) {
+            crossings.insert(threshold);
+            report.push(self.report(threshold));
+        }
+        self.0.crossings.set(crossings);
     }
 
     /// What there is to say of a threshold that was crossed, with the numbers of now.
-    #[inline(never)]
     fn report(&self, Threshold { percent, severity }: Threshold) -> ThresholdCrossed {
         let budget = self.budget();
+        let usage = budget.usage();
         ThresholdCrossed {
             thread_id: self.thread_id().into(),
             threshold_percent: percent,
             severity,
             percent_used: round_to_tenth(budget.percent_used()),
-            tokens_used: budget.total_tokens(),
-            tokens_remaining: budget.remaining(),
-            max_tokens: budget.usage().max_tokens,
+            tokens_used: usage.total_tokens,
+            tokens_remaining: usage.remaining,
+            max_tokens: usage.max_tokens,
             runway: self.room().checked_div(budget.average_tokens()),
         }
     }
@@ -209,21 +259,26 @@ impl ThreadBudget {
     /// The warnings that nobody has acknowledged, ascending by percent.
     #[must_use]
     pub fn pending_warnings(&self) -> Vec<BudgetWarning> {
-        self.budget().pending().map(|threshold| self.report(threshold).into()).collect()
+        self.pending().map(|threshold| self.report(threshold).into()).collect()
     }
 
     /// The agent has these: percent and limit of each.
     pub(crate) fn acknowledge_warnings(&self, acknowledgements: impl Iterator<Item = (u32, u64)>) {
-        let mut budget = self.budget();
-        acknowledgements.for_each(|(percent, max_tokens)| budget.acknowledge(percent, max_tokens));
-        self.0.budget.set(budget);
+        let mut crossings = self.0.crossings.get();
+        let limit = self.usage().max_tokens;
+        acknowledgements
+            .filter(|(percent, max_tokens)| PercentSet::RANGE.contains(percent) && *max_tokens == limit)
+            .for_each(|(percent, _)| crossings.acknowledge(percent));
+        self.0.crossings.set(crossings);
     }
 
     /// Another limit, which it keeps over a reset.
     pub(crate) fn set_limit(&self, max_tokens: u64) -> Usage {
-        let mut budget = self.budget();
+        let (mut budget, mut crossings) = (self.budget(), self.0.crossings.get());
         budget.set_limit(max_tokens);
+        crossings.keep_reached(&budget);
         self.0.budget.set(budget);
+        self.0.crossings.set(crossings);
         self.set_opened();
         budget.usage()
     }
@@ -250,45 +305,63 @@ impl ThreadBudget {
         self.0.held_tokens.set(self.held_tokens().saturating_sub(tokens));
     }
 
+    /// The request of that id that was made for it.
+    pub(crate) fn own_request(&self, request_id: &str) -> Option<Rc<Request>> {
+        self.0.own.iter().find(|request| is_same([request.id()], [request_id]))
+    }
+
     /// How many holds were made for it.
-    pub(crate) fn own_holds(&self) -> u16 {
-        self.0.own_holds.get()
+    pub(crate) fn own_holds(&self) -> usize {
+        self.0.own.iter().filter(|request| request.hold.get().is_some()).count()
     }
 
-    /// Whether one of its own requests had a hold, and has.
-    pub(crate) fn count_own_hold(&self, had: bool, has: bool) {
-        self.0.own_holds.set(self.own_holds() + u16::from(has) - u16::from(had));
-    }
-
-    /// Those that have moved here from threads that are gone: holds with or without a mark.
-    pub(crate) fn for_each_moved(&self, marked: bool, do_it: &mut dyn FnMut(&Rc<Request>)) {
-        if self.0.extras.get().is_some() {
-            self.moved_here(marked).for_each(do_it);
+    /// The requests with a mark that count here, and others if asked for, in no order.
+    pub(crate) fn for_each_request(&self, with_mark_only: bool, do_it: &mut dyn FnMut(Rc<Request>)) {
+        self.0.own.iter().for_each(&mut *do_it);
+        if let Some(extras) = self.0.extras.get() {
+            extras.moved_marks.iter().for_each(&mut *do_it);
+            if !with_mark_only {
+                extras.moved_holds.iter().for_each(do_it);
+            }
         }
     }
 
-    /// Where it keeps track of what moves here. A thread that had children has room for that.
-    pub(crate) fn moved_here(&self, marked: bool) -> &Moved {
-        let Extras { moved_holds, moved_marks, .. } = self.extras();
-        if marked { moved_marks } else { moved_holds }
+    /// One of the requests that count here.
+    pub(crate) fn a_request(&self) -> Option<Rc<Request>> {
+        let moved = || {
+            let extras = self.0.extras.get()?;
+            extras.moved_holds.first().or_else(|| extras.moved_marks.first())
+        };
+        self.0.own.first().or_else(moved)
+    }
+
+    /// Where such a request is kept. What moves here comes from below, so that there are extras.
+    pub(crate) fn list_of(&self, request: &Request) -> &List {
+        if !request.is_moved() {
+            &self.0.own
+        } else if request.charged.get().is_some() {
+            &self.extras().moved_marks
+        } else {
+            &self.extras().moved_holds
+        }
     }
 
     /// The request ids that it remembers.
-    pub(crate) fn requests(&self) -> Option<Ref<'_, RequestWindow>> {
-        self.0.extras.get().map(|extras| extras.requests.borrow())
+    pub(crate) fn remembered(&self) -> Option<Ref<'_, RequestWindow>> {
+        self.0.extras.get().map(|extras| extras.remembered.borrow())
     }
 
     pub(crate) fn remembers(&self, request_id: &str) -> bool {
-        self.requests().is_some_and(|requests| requests.contains(request_id))
+        self.remembered().is_some_and(|remembered| remembered.contains(request_id))
     }
 
     /// Remember a request that it does not know yet.
     pub(crate) fn remember(&self, request_id: &str) {
-        self.extras().requests.borrow_mut().push(request_id);
+        self.extras().remembered.borrow_mut().push(request_id);
     }
 
     pub(crate) fn parent(&self) -> Option<Self> {
-        self.0.extras.get()?.parent.borrow().upgrade().map(Self)
+        self.0.extras.get()?.parent.get().upgrade()
     }
 
     /// The thread, its parent, its parent's parent, and so on.
@@ -301,17 +374,13 @@ impl ThreadBudget {
         self.line().fold(0, |depth, _| depth + 1)
     }
 
-    pub(crate) fn children(&self) -> Option<RefMut<'_, Index<Self, 1>>> {
+    pub(crate) fn children(&self) -> Option<RefMut<'_, Index<Child, 1>>> {
         self.0.extras.get().map(|extras| extras.children.borrow_mut())
-    }
-
-    pub(crate) fn children_mut(&self) -> RefMut<'_, Index<Self, 1>> {
-        self.extras().children.borrow_mut()
     }
 
     /// Its first child, or the first after the one of that id.
     pub(crate) fn child_after(&self, id: Option<&str>) -> Option<Self> {
-        self.children()?.after(id.map(|id| [id])).cloned()
+        self.children()?.after(id.map(|id| [id])).map(|child| child.0.clone())
     }
 
     pub(crate) fn is_opened(&self) -> bool {
@@ -329,30 +398,32 @@ impl ThreadBudget {
 
     /// Make it a child. The parent's list of children must have room.
     pub(crate) fn adopt(&self, parent: &Self) {
-        *self.extras().parent.borrow_mut() = Rc::downgrade(&parent.0);
-        parent.children_mut().insert(self.clone());
+        self.extras().parent.replace(parent.downgrade());
+        parent.extras().children.borrow_mut().insert(Child(self.clone()));
     }
 
     /// Give a fresh budget its place in the tree, and leave the registry. Its requests must have left.
     pub(crate) fn replace_by(&self, fresh: &Self) {
         let (parent, held_tokens) = (self.parent(), self.held_tokens());
         let children = self.detach();
-        children.iter().for_each(|child| *child.extras().parent.borrow_mut() = Rc::downgrade(&fresh.0));
-        *fresh.children_mut() = children;
-        fresh.0.held_tokens.set(held_tokens);
+        for Child(child) in children.iter() {
+            child.extras().parent.replace(fresh.downgrade());
+        }
+        fresh.extras().children.replace(children);
         fresh.extras().opened.set(self.is_opened());
+        fresh.0.held_tokens.set(held_tokens);
         if let Some(parent) = parent {
             fresh.adopt(&parent);
         }
     }
 
     /// Leave the registry and the tree. Returns the children, who still name it as their parent.
-    pub(crate) fn detach(&self) -> Index<Self, 1> {
+    pub(crate) fn detach(&self) -> Index<Child, 1> {
         self.0.detached.set(true);
         self.0.held_tokens.set(0);
         let Some(extras) = self.0.extras.get() else { return Index::new() };
-        if let Some(parent) = extras.parent.take().upgrade().map(Self) {
-            parent.children_mut().remove(self.name());
+        if let Some(mut siblings) = extras.parent.take().upgrade().as_ref().and_then(Self::children) {
+            siblings.remove([self.thread_id()]);
         }
         extras.children.take()
     }
@@ -361,8 +432,9 @@ impl ThreadBudget {
     pub(crate) fn restart(&self, birth: u64, budget: Budget) {
         self.0.birth.set(birth);
         self.0.budget.set(budget);
+        self.0.crossings.set(Crossings::NONE);
         if let Some(extras) = self.0.extras.get() {
-            extras.requests.take();
+            extras.remembered.take();
         }
     }
 
@@ -370,17 +442,13 @@ impl ThreadBudget {
     /// more consumptions may cross in each. They count as counted until [`ThreadBudget::count_again`].
     pub(crate) fn count_once(&self, thresholds: &Thresholds) -> impl Iterator<Item = (Self, usize)> {
         self.line().take_while(|thread| !thread.0.counted.replace(true)).map(|thread| {
-            let most = thread.budget().most_crossings(thresholds);
+            let most = thread.0.crossings.get().most_new_of(thresholds);
             (thread, most)
         })
     }
 
     pub(crate) fn count_again(&self) {
         self.line().take_while(|thread| thread.0.counted.replace(false)).for_each(drop);
-    }
-
-    fn own_room(&self) -> u64 {
-        self.budget().room(self.held_tokens())
     }
 
     fn extras(&self) -> &Extras {

@@ -233,7 +233,7 @@ impl registry::GuestThreadBudget for ThreadBudget {
     }
 
     fn triggered_thresholds(&self) -> Vec<u32> {
-        self.0.budget().triggered().map(|threshold| threshold.percent).collect()
+        self.0.triggered().map(|threshold| threshold.percent).collect()
     }
 
     fn check_thresholds(&self, thresholds: Vec<types::Threshold>) -> Vec<types::ThresholdCrossed> {

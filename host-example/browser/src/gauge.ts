@@ -1,8 +1,9 @@
 /** A budget as a bar: what is used, what is held beside it, and marks where the thread is warned. */
-import type { Severity, Tokens } from "thread-budget";
+import { Registry, type Severity, type Tokens } from "thread-budget";
 import { formatTokens, make } from "./dom.js";
 
-const MARKS = [75, 90, 95];
+/** Where threads are warned: this page leaves it to the registry. */
+export const THRESHOLDS = new Registry().thresholds();
 
 export type State = "" | Severity | "exhausted";
 
@@ -13,7 +14,7 @@ export class Gauge {
 
   /** A plain one has no numbers at its marks. */
   constructor(plain = false) {
-    const ticks = MARKS.map((percent) => {
+    const ticks = THRESHOLDS.map(({ percent }) => {
       const tick = make("div", { class: "tick" }, make("span", {}, String(percent)));
       tick.style.left = `${percent}%`;
       return tick;
@@ -41,12 +42,4 @@ export class Gauge {
       `${Math.round(percentUsed)} % used, ${formatTokens(used)} of ${formatTokens(limit)} tokens${heldText}`,
     );
   }
-}
-
-/** How far a thread is, by the default thresholds. */
-export function stateOf(percentUsed: number, isExhausted: boolean): State {
-  if (isExhausted) return "exhausted";
-  if (percentUsed >= 95) return "final";
-  if (percentUsed >= 90) return "critical";
-  return percentUsed >= 75 ? "warning" : "";
 }

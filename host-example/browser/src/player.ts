@@ -1,6 +1,6 @@
 /** The replay part of the page: a file in, a timeline that plays, and what came of it. */
 import { byId, figures, formatTokens, make, message } from "./dom.js";
-import { Gauge, stateOf } from "./gauge.js";
+import { Gauge } from "./gauge.js";
 import { RecordError, readRecords } from "./recording.js";
 import { Replay, SHARES } from "./replay.js";
 import { sampleFile } from "./sample.js";
@@ -205,10 +205,10 @@ export class Player {
       const thread = largest[at];
       item.hidden = !thread;
       if (!thread) return;
-      const { threadId, totalTokens, percentUsed } = thread;
+      const { threadId, totalTokens, percentUsed, severity } = thread;
       name.textContent = threadId;
       numbers.replaceChildren(make("b", {}, `${formatTokens(Math.round(percentUsed))} %`), ` ${formatTokens(totalTokens)}`);
-      gauge.show(threadId, percentUsed, totalTokens, 0, limit, stateOf(percentUsed, totalTokens >= limit));
+      gauge.show(threadId, percentUsed, totalTokens, 0, limit, totalTokens >= limit ? "exhausted" : (severity ?? ""));
     });
   }
 }

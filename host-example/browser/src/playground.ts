@@ -1,7 +1,7 @@
 /** Agents and sub-agents to try budgets on: threads of one registry, a form to act on one, and messages. */
-import { BudgetExhaustedError, InvalidInputError, Registry, ThreadBudgetError, type Reservation, type ThreadBudget, type ThreadOptions } from "thread-budget";
+import { BudgetExhaustedError, InvalidInputError, Registry, ThreadBudgetError, type Hold, type ThreadBudget, type ThreadOptions } from "thread-budget";
 import { byId, figures, formatTokens, make, message } from "./dom.js";
-import { Gauge, stateOf } from "./gauge.js";
+import { Gauge, THRESHOLDS, type State } from "./gauge.js";
 
 /** What the page starts with. */
 const AGENTS: [name: string, options: ThreadOptions][] = [
@@ -13,6 +13,15 @@ const AGENTS: [name: string, options: ThreadOptions][] = [
 /** Of a request's tokens, for show: most of them are the prompt. */
 const PROMPT_SHARE = 0.8;
 const MESSAGES_KEPT = 60;
+
+/** A request under way, which holds tokens. */
+interface Request {
+  readonly threadId: string;
+  readonly promptTokens: number;
+  readonly hold: Hold;
+  /** Where its tokens are held now: an ancestor when its own thread was reset or cleaned up. */
+  thread: Thread;
+}
 
 class Thread {
   readonly children: Thread[] = [];
@@ -50,10 +59,16 @@ class Thread {
     for (const child of this.children) yield* child.all();
   }
 
+  state(): State {
+    if (this.budget.isExhausted()) return "exhausted";
+    const crossed = this.budget.triggeredThresholds();
+    return THRESHOLDS.findLast(({ percent }) => crossed.includes(percent))?.severity ?? "";
+  }
+
   show(): void {
     const usage = this.budget.usage();
     const percent = this.budget.percentUsed();
-    const state = stateOf(percent, this.budget.isExhausted());
+    const state = this.state();
     this.gauge.show(this.id, percent, usage.totalTokens, this.budget.heldTokens(), usage.maxTokens, state);
     this.badge.textContent = state;
     this.badge.dataset["state"] = state;
@@ -65,8 +80,8 @@ export class Playground {
   #registry!: Registry;
   #roots!: Thread[];
   #selected!: Thread;
-  /** Requests in flight, by number. */
-  readonly #inFlight = new Map<number, { thread: Thread; reservation: Reservation }>();
+  /** By number. */
+  readonly #inFlight = new Map<number, Request>();
   #requests = 0;
 
   constructor() {
@@ -78,7 +93,7 @@ export class Playground {
 
     const onClick = (id: string, act: () => void) => byId(id).addEventListener("click", () => this.#act(act));
     onClick("consume", () => this.#selected.budget.consume(...split(tokens.valueAsNumber)));
-    onClick("reserve", () => this.#reserve(tokens.valueAsNumber));
+    onClick("hold", () => this.#hold(tokens.valueAsNumber));
     onClick("check", () => {
       this.#registry.checkBudget(this.#selected.id, tokens.valueAsNumber);
       this.#say("fits", this.#selected.id, `A request of ${formatTokens(tokens.valueAsNumber)} tokens fits, here and above.`);
@@ -130,15 +145,21 @@ export class Playground {
     thread.radio.focus();
   }
 
-  #reserve(tokens: number): void {
-    const reservation = this.#registry.reserve(this.#selected.id, tokens);
-    this.#requests += 1;
-    this.#inFlight.set(this.#requests, { thread: this.#selected, reservation });
+  #hold(tokens: number): void {
+    const thread = this.#selected;
+    const [promptTokens, completionTokens] = split(tokens);
+    const number = this.#requests + 1;
+    const hold = this.#registry.hold(thread.id, `request-${number}`, promptTokens, completionTokens, 0);
+    // Here a request goes out as soon as it has what it needs.
+    hold.sent();
+    this.#requests = number;
+    this.#inFlight.set(number, { threadId: thread.id, promptTokens, hold, thread });
+    if (hold.completionTokens < completionTokens) {
+      this.#say("cut down", thread.id, `Of its answer, ${formatTokens(hold.completionTokens)} tokens fit instead of ${formatTokens(completionTokens)}.`);
+    }
   }
 
   #reset(): void {
-    // The reservations of a budget that starts over would go on counting on the old one.
-    this.#release(new Set([this.#selected]));
     this.#registry.resetThread(this.#selected.id);
     const old = this.#selected;
     const fresh = new Thread(old.id, this.#registry.getBudget(old.id), old.parent, (thread) => {
@@ -151,6 +172,7 @@ export class Playground {
     siblings[siblings.indexOf(old)] = fresh;
     old.item.replaceWith(fresh.item);
     old.budget[Symbol.dispose]();
+    this.#moveHolds(new Set([old]), old.parent);
     this.#select(fresh);
     this.#say("reset", fresh.id, "It starts from zero. What it used stays with those above it.");
   }
@@ -163,20 +185,21 @@ export class Playground {
       return;
     }
     const all = new Set(gone.all());
-    this.#release(all);
     const final = this.#registry.cleanupThread(gone.id)!;
     for (const thread of all) thread.budget[Symbol.dispose]();
+    this.#moveHolds(all, gone.parent);
     siblings.splice(siblings.indexOf(gone), 1);
     gone.item.remove();
     this.#select(gone.parent ?? siblings[0]!);
     this.#say("cleaned up", gone.id, `It used ${formatTokens(final.usage.totalTokens)} tokens in ${formatTokens(final.usage.requestCount)} requests.`);
   }
 
-  #release(threads: Set<Thread>): void {
-    for (const [number, { thread, reservation }] of this.#inFlight) {
-      if (!threads.has(thread)) continue;
-      reservation.release();
-      this.#inFlight.delete(number);
+  /** Holds of threads that are gone go on in the nearest ancestor that is left; without one they end. */
+  #moveHolds(gone: Set<Thread>, ancestor: Thread | undefined): void {
+    for (const [number, request] of this.#inFlight) {
+      if (!gone.has(request.thread)) continue;
+      if (ancestor) request.thread = ancestor;
+      else this.#inFlight.delete(number);
     }
   }
 
@@ -194,7 +217,12 @@ export class Playground {
       this.#say("refused", error instanceof BudgetExhaustedError ? error.threadId : this.#selected.id, error.message);
     }
     for (const thread of this.#all()) {
-      for (const { severity, message } of this.#registry.takeWarnings(thread.id)) this.#say(severity, thread.id, message);
+      const warnings = this.#registry.pendingWarnings(thread.id);
+      for (const { severity, message, runway } of warnings) {
+        const more = runway === undefined ? "" : ` Of requests like the latest, ${formatTokens(runway)} more fit.`;
+        this.#say(severity, thread.id, message + more);
+      }
+      this.#registry.acknowledgeWarnings(thread.id, warnings);
     }
     this.#showAll();
   }
@@ -220,7 +248,7 @@ export class Playground {
     const { id, budget } = this.#selected;
     const usage = budget.usage();
     byId("selected-title").textContent = id;
-    const state = stateOf(budget.percentUsed(), budget.isExhausted());
+    const state = this.#selected.state();
     byId("selected-state").textContent = state;
     byId("selected-state").dataset["state"] = state;
     byId("selected-figures").replaceChildren(
@@ -235,27 +263,29 @@ export class Playground {
   }
 
   #showInFlight(): void {
-    const entries = [...this.#inFlight].map(([number, { thread, reservation }]) => {
-      const tokens = Number(reservation.tokens());
-      const name = `request ${number} of ${thread.id}`;
-      const settle = (label: string, title: string, settle: () => void) => {
+    const entries = [...this.#inFlight].map(([number, { threadId, promptTokens, hold, thread }]) => {
+      const completionTokens = Number(hold.completionTokens);
+      const name = `request ${number} of ${threadId}`;
+      const end = (label: string, title: string, end: () => void) => {
         const button = make("button", { type: "button", class: "small", "aria-label": `${label}: ${title} ${name}` }, label);
         button.addEventListener("click", () => {
           this.#inFlight.delete(number);
-          this.#act(settle);
-          const next = byId("held").querySelector("button") ?? byId("reserve");
+          this.#act(end);
+          const next = byId("held").querySelector("button") ?? byId("hold");
           next.focus();
         });
         return button;
       };
+      const where = thread.id === threadId ? "" : `, now of ${thread.id}`;
       return make(
         "li",
         {},
         make("span", { class: "swatch held" }),
-        make("span", {}, `#${number} ${thread.id}, ${formatTokens(tokens)}`),
-        settle("Used all", "commit", () => reservation.commit(...split(tokens))),
-        settle("Half", "commit", () => reservation.commit(...split(tokens / 2))),
-        settle("Release", "give back", () => reservation.release()),
+        make("span", {}, `#${number} ${threadId}, ${formatTokens(promptTokens + completionTokens)}${where}`),
+        end("Used all", "settle", () => hold.settle(promptTokens, completionTokens)),
+        end("Half", "settle", () => hold.settle(Math.round(promptTokens / 2), Math.round(completionTokens / 2))),
+        end("No answer", "settle what may be billed of", () => hold[Symbol.dispose]()),
+        end("Release", "give back", () => hold.release()),
       );
     });
     byId("held").replaceChildren(...entries);

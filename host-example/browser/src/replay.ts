@@ -13,6 +13,7 @@ export interface ThreadTotal {
   threadId: string;
   totalTokens: Tokens;
   percentUsed: number;
+  severity: Severity | undefined;
 }
 
 /** How many threads used which share of their limit: bins of 5 %, the last one for 100 % and more. */
@@ -104,21 +105,21 @@ export class Replay {
         progress.refused += 1;
         progress.marks.refused[column]! += 1;
         this.#say("refused", threadId, error.message);
-        this.#rank(threadId, error.used);
+        // One that was there already is where it was.
+        if (!progress.threads.has(threadId)) this.#rank(threadId, error.used, undefined);
         return;
       }
     }
-    const { usage, crossed } = this.#registry.consume(threadId, promptTokens, completionTokens);
+    const { usage, severity, crossed } = this.#registry.consume(threadId, promptTokens, completionTokens);
     progress.prompt += Number(promptTokens);
     progress.completion += Number(completionTokens);
-    for (const { severity } of crossed) {
+    for (const threshold of crossed) {
+      const { severity, message } = this.#registry.budgetWarning(threshold);
       progress.warnings[severity] += 1;
       progress.marks[severity][column]! += 1;
+      this.#say(severity, threadId, message);
     }
-    if (crossed.length > 0) {
-      for (const { severity, message } of this.#registry.takeWarnings(threadId)) this.#say(severity, threadId, message);
-    }
-    this.#rank(threadId, usage.totalTokens);
+    this.#rank(threadId, usage.totalTokens, severity);
   }
 
   #say(severity: Severity | "refused", threadId: string, text: string): void {
@@ -127,7 +128,7 @@ export class Replay {
   }
 
   /** Count the thread where it belongs now, and keep the largest in order. */
-  #rank(threadId: string, totalTokens: Tokens): void {
+  #rank(threadId: string, totalTokens: Tokens, severity: Severity | undefined): void {
     const { threads, shares, largest } = this.#progress;
     const limit = this.settings.maxTokensPerThread;
     const percentUsed = limit === 0 ? 0 : (Number(totalTokens) / limit) * 100;
@@ -143,7 +144,7 @@ export class Replay {
     if (known >= 0) largest.splice(known, 1);
     const place = largest.findIndex((thread) => thread.totalTokens < totalTokens);
     if (place >= 0 || largest.length < LARGEST_SHOWN) {
-      largest.splice(place < 0 ? largest.length : place, 0, { threadId, totalTokens, percentUsed });
+      largest.splice(place < 0 ? largest.length : place, 0, { threadId, totalTokens, percentUsed, severity });
       largest.length = Math.min(largest.length, LARGEST_SHOWN);
     }
   }

@@ -67,28 +67,50 @@ onPage("a thread is warned once at each mark, and refused at the end", async (pa
   await act(page, "writer", 4_000, "Consume");
   assert.match(await messages(page).first().textContent(), /final.*CRITICAL: 97%/);
   await act(page, "writer", 4_000, "Check");
-  assert.match(await messages(page).first().textContent(), /refused.*58000 of 60000.*4000 does not fit/);
+  assert.match(await messages(page).first().textContent(), /refused.*58000 of 60000.*4000 more do not fit/);
   assert.equal(await messages(page).count(), 4);
   assert.equal(await page.locator("#tree .badge", { hasText: "final" }).count(), 1);
   await act(page, "writer", 500, "Check");
   assert.match(await messages(page).first().textContent(), /fits/);
 });
 
-onPage("a reservation is the hatched part of the gauge until it is committed or released", async (page) => {
+onPage("a hold is the hatched part of the gauge until its request ends", async (page) => {
   const hatched = () => page.locator("#tree .thread", { has: page.getByRole("radio", { name: "reader", exact: true }) }).locator(".held");
-  await act(page, "reader", 20_000, "Reserve");
-  await act(page, "reader", 10_000, "Reserve");
+  await act(page, "reader", 20_000, "Hold");
+  await act(page, "reader", 10_000, "Hold");
   assert.equal(await valueOf(page, "reader"), "0 % used, 0 of 40,000 tokens, 30,000 held");
   assert.equal(await valueOf(page, "planner"), "0 % used, 0 of 200,000 tokens, 30,000 held");
   assert.equal(await hatched().evaluate((part) => part.style.width), "75%");
-  await act(page, "reader", 10_500, "Reserve");
-  assert.match(await messages(page).first().textContent(), /refused/);
+  await act(page, "reader", 13_000, "Hold");
+  assert.match(await messages(page).first().textContent(), /refused.*0 of 40000 tokens are used and 30000 are held, 10400 more do not fit/);
+  await act(page, "reader", 12_000, "Hold");
+  assert.match(await messages(page).first().textContent(), /cut down.*400 tokens fit instead of 2,400/);
+  assert.equal(await valueOf(page, "reader"), "0 % used, 0 of 40,000 tokens, 40,000 held");
 
-  await page.getByRole("button", { name: "Half: commit request 1 of reader" }).click();
+  await page.getByRole("button", { name: "Half: settle request 1 of reader" }).click();
+  assert.equal(await valueOf(page, "reader"), "25 % used, 10,000 of 40,000 tokens, 20,000 held");
+  await page.getByRole("button", { name: "Release: give back request 3 of reader" }).click();
   assert.equal(await valueOf(page, "reader"), "25 % used, 10,000 of 40,000 tokens, 10,000 held");
-  await page.getByRole("button", { name: "Release: give back request 2 of reader" }).click();
-  assert.equal(await valueOf(page, "reader"), "25 % used, 10,000 of 40,000 tokens");
+  await page.getByRole("button", { name: "No answer: settle what may be billed of request 2 of reader" }).click();
+  assert.equal(await valueOf(page, "reader"), "45 % used, 18,000 of 40,000 tokens");
   assert.equal(await page.locator("#held li").count(), 0);
+});
+
+onPage("a hold of a thread that is gone goes on above it", async (page) => {
+  await act(page, "reader", 20_000, "Hold");
+  await page.getByRole("button", { name: "Reset thread" }).click();
+  assert.equal(await valueOf(page, "reader"), "0 % used, 0 of 40,000 tokens");
+  assert.equal(await valueOf(page, "researcher"), "0 % used, 0 of 80,000 tokens, 20,000 held");
+  await page.getByText("#1 reader, 20,000, now of researcher").waitFor();
+  await page.getByRole("radio", { name: "researcher", exact: true }).check();
+  await page.getByRole("button", { name: "Clean up" }).click();
+  await page.getByRole("button", { name: "Used all: settle request 1 of reader" }).click();
+  assert.equal(await valueOf(page, "planner"), "10 % used, 20,000 of 200,000 tokens");
+
+  await act(page, "planner", 20_000, "Hold");
+  await page.getByRole("button", { name: "Reset thread" }).click();
+  assert.equal(await valueOf(page, "planner"), "0 % used, 0 of 200,000 tokens");
+  assert.equal(await page.locator("#held li").count(), 0, "with nothing above it, it ends");
 });
 
 onPage("a sub-agent counts against all above it", async (page) => {
@@ -100,7 +122,7 @@ onPage("a sub-agent counts against all above it", async (page) => {
   assert.equal(await valueOf(page, "reader"), "95 % used, 38,000 of 40,000 tokens");
   assert.equal(await valueOf(page, "researcher"), "48 % used, 38,000 of 80,000 tokens");
   assert.equal(await valueOf(page, "planner"), "19 % used, 38,000 of 200,000 tokens");
-  await act(page, "skimmer", 10_000, "Reserve");
+  await act(page, "skimmer", 10_000, "Hold");
   assert.match(await messages(page).first().textContent(), /reader.*refused/, "the ancestor without room is named");
 
   await page.getByLabel("Name").fill("skimmer");
@@ -152,14 +174,14 @@ onPage("every format of the command line is read, exactly", async (page) => {
   await page.locator("#enforce").check();
   await replay(page, "own.csv", files["own.csv"] + "3,a,100,1\n");
   assert.equal((await playedToEnd(page, 3)).refused, "1");
-  await page.getByText(/900 of 1000 tokens are used, a request of 101 does not fit/).waitFor();
+  await page.getByText(/900 of 1000 tokens are used, 101 more do not fit/).waitFor();
 
   await page.getByLabel("Thread of records without one").fill("azure");
   await replay(page, "azure.csv", "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:17:03.9799600,480,10\n");
   assert.equal((await playedToEnd(page, 1))["prompt tokens"], "480");
   await replay(page, "largest.jsonl", '{"thread_id":"a","prompt_tokens":18446744073709551615,"completion_tokens":0}');
   await playedToEnd(page, 1);
-  await page.getByText("a request of 18446744073709551615 does not fit").waitFor();
+  await page.getByText("18446744073709551615 more do not fit").waitFor();
 });
 
 onPage("a file that is wrong is refused by line and field, and the next one is read", async (page) => {
@@ -258,7 +280,7 @@ onPage("everything can be done by keyboard, and the focus is seen", async (page)
   assert.equal(await focused(), "thread-reader");
   await tabTo("tokens");
   await page.keyboard.press("End");
-  await tabTo("reserve");
+  await tabTo("hold");
   await page.keyboard.press("Enter");
   assert.equal(await valueOf(page, "reader"), "0 % used, 0 of 40,000 tokens, 40,000 held");
   await page.keyboard.press("Tab");
@@ -266,7 +288,7 @@ onPage("everything can be done by keyboard, and the focus is seen", async (page)
   assert.equal(await focused(), "Used all");
   await page.keyboard.press("Enter");
   assert.equal(await valueOf(page, "reader"), "100 % used, 40,000 of 40,000 tokens");
-  assert.equal(await focused(), "reserve", "the focus stays close to what went");
+  assert.equal(await focused(), "hold", "the focus stays close to what went");
   await tabTo("open-name");
   await page.keyboard.type("helper");
   await page.keyboard.press("Enter");
@@ -302,7 +324,7 @@ for (const [what, options] of Object.entries({
     async (page) => {
       await act(page, "writer", 38_000, "Consume");
       await act(page, "writer", 20_000, "Consume");
-      await act(page, "researcher", 20_000, "Reserve");
+      await act(page, "researcher", 20_000, "Hold");
       await page.getByRole("button", { name: "Use the sample" }).click();
       await playedToEnd(page, 1_200);
       await page.evaluate(axe);

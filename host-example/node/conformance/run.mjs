@@ -1,65 +1,5 @@
 // The conformance vectors against this package, wherever it runs: no file is read here.
 
-/** The calls of the contract, each with the names its arguments have in vectors, in the order of the method. */
-const REGISTRY_CALLS = {
-  "configure": ["max_tokens_per_thread"],
-  "max-tokens-per-thread": [],
-  "set-thresholds": ["thresholds"],
-  "thresholds": [],
-  "set-max-threads": ["max_threads"],
-  "get-budget": ["thread_id"],
-  "open-thread": ["thread_id", "options"],
-  "set-limit": ["thread_id", "max_tokens"],
-  "check-budget": ["thread_id", "estimated_tokens"],
-  "reserve": ["thread_id", "estimated_tokens"],
-  "consume": ["thread_id", "prompt_tokens", "completion_tokens"],
-  "consume-once": ["thread_id", "request_id", "prompt_tokens", "completion_tokens"],
-  "consume-batch": ["entries"],
-  "take-warnings": ["thread_id"],
-  "has-budget": ["thread_id"],
-  "get-usage": ["thread_id"],
-  "get-all-usage": [],
-  "held-tokens": ["thread_id"],
-  "reset-thread": ["thread_id"],
-  "cleanup-thread": ["thread_id"],
-  "clear": [],
-  "snapshot": ["after", "limit"],
-  "restore": ["states"],
-  "budget-warning": ["crossed"],
-};
-
-/** Those that return a handle, which the vector names with `as`. */
-const MAKES_HANDLE = new Set(["get-budget", "open-thread", "reserve"]);
-
-/** The same for the methods of handles, which vectors name with `on`. */
-const HANDLE_CALLS = {
-  "thread-budget.thread-id": [],
-  "thread-budget.usage": [],
-  "thread-budget.percent-used": [],
-  "thread-budget.is-exhausted": [],
-  "thread-budget.held-tokens": [],
-  "thread-budget.is-detached": [],
-  "thread-budget.can-consume": ["estimated_tokens"],
-  "thread-budget.consume": ["prompt_tokens", "completion_tokens"],
-  "thread-budget.triggered-thresholds": [],
-  "thread-budget.check-thresholds": ["thresholds"],
-  "reservation.tokens": [],
-  "reservation.charged-thread": [],
-  "reservation.commit": ["prompt_tokens", "completion_tokens"],
-  "reservation.drop": [],
-};
-
-/** The field of an error that vectors compare beside its code; none of the others. */
-const ERROR_FIELD = {
-  "too-many-threads": "limit",
-  "invalid-threshold": "value",
-  "batch-too-large": "value",
-  "unknown-parent": "parent",
-  "parent-cycle": "parent",
-  "too-deep": "max",
-  "options-differ": "threadId",
-};
-
 /**
  * Put every vector to a fresh registry. `vectors` are `{ name, content }`, the name `GROUP/RULE`; the result
  * is the part of the report that does not depend on the host.
@@ -97,30 +37,23 @@ function outcome(registry, handles, step) {
   }
 }
 
+/** A step has the arguments of its call in their order, as the contract has them. */
 function make(registry, handles, { call, as, on, ...given }) {
-  const ofHandle = Object.hasOwn(HANDLE_CALLS, call);
-  const names = ofHandle ? HANDLE_CALLS[call] : Object.hasOwn(REGISTRY_CALLS, call) && REGISTRY_CALLS[call];
-  if (!names) throw new Error(`unknown call ${call}`);
-  const unknown = Object.keys(given).find((name) => !names.includes(name));
-  if (unknown) throw new Error(`${call} has no argument ${unknown}`);
-  if ((as !== undefined) !== MAKES_HANDLE.has(call)) throw new Error(`${call}: "as" names the handle of calls that return one`);
-
-  const subject = ofHandle ? handles.get(on) : registry;
-  if (!subject) throw new Error(`no handle ${on}`);
-  const method = call === "reservation.drop" ? "release" : toCamel(call.split(".").at(-1));
-  const result = subject[method](...names.map((name) => fromVector(given[name], name)));
+  const subject = on === undefined ? registry : handles.get(on);
+  const method = subject?.[toCamel(call.split(".").at(-1))];
+  if (!method) throw new Error(`no call ${call}${on === undefined ? "" : ` on ${on}`}`);
+  const result = method.apply(subject, Object.entries(given).map(([name, value]) => fromVector(value, name)));
   if (as === undefined) return result;
   handles.set(as, result);
 }
 
+/** An error as the contract has it: its name, with its fields, or its only one, where it has some. */
 function failure(error) {
   if (typeof error?.code !== "string") return { unexpected: String(error) };
-  if (error.code === "exhausted") {
-    const { threadId, used, maxTokens, requested } = error;
-    return { fails: { exhausted: toVector({ threadId, used, maxTokens, requested }) } };
-  }
-  const field = ERROR_FIELD[error.code];
-  return { fails: field ? { [error.code]: error[field] } : error.code };
+  const { name, code, ...fields } = Object.fromEntries(Object.entries(error).filter(([, value]) => value !== undefined));
+  const values = Object.values(fields);
+  if (values.length === 0) return { fails: code };
+  return { fails: { [code]: toVector(values.length === 1 ? values[0] : fields) } };
 }
 
 /** An argument as this package takes it: counts that a number cannot hold are decimal strings in vectors. */

@@ -13,30 +13,30 @@ class BudgetedChat {
   /** One turn. Throws a BudgetExhaustedError, before anything is sent, when it might not fit. */
   async complete(threadId, messages, maxTokens) {
     // Held while the request is in flight, so that turns at the same time cannot pass one check together.
-    const reservation = this.registry.reserve(threadId, estimate(messages) + maxTokens);
+    const hold = this.registry.hold(threadId, crypto.randomUUID(), estimate(messages), maxTokens);
     try {
+      hold.sent();
       const response = await fetch(this.url, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: JSON.stringify({ messages, max_tokens: maxTokens }),
       });
-      if (!response.ok) throw new Error(`the model answers ${response.status}`);
+      if (!response.ok) {
+        // A refusal is not billed.
+        hold.release();
+        throw new Error(`the model answers ${response.status}`);
+      }
       const { choices, usage } = await response.json();
-      reservation.commit(usage.prompt_tokens, usage.completion_tokens);
+      hold.settle(usage.prompt_tokens, usage.completion_tokens);
       return choices[0].message;
     } finally {
-      // Nothing happens if it was committed. With a compiler or engine that knows `using`, that does this.
-      reservation.release();
+      // Without an answer the provider may have billed the prompt: it is counted. Otherwise nothing is left to do.
+      hold[Symbol.dispose]();
     }
-  }
-
-  /** What the agent should read before its next turn. */
-  warnings(threadId) {
-    return this.registry.takeWarnings(threadId).map(({ message }) => ({ role: "system", content: message }));
   }
 }
 
-/** A guess on the safe side: what is really used is committed afterwards. */
+/** A guess on the safe side: what is really used is settled afterwards. */
 function estimate(messages) {
   return Math.ceil(JSON.stringify(messages).length / 3);
 }
@@ -47,10 +47,12 @@ async function main(url) {
   const task = { role: "user", content: "Write the report, a section at a time." };
   let lastAnswer = { role: "assistant", content: "" };
   for (let turn = 1; ; turn++) {
-    const warnings = chat.warnings("agent-7");
-    for (const { content } of warnings) console.log(`turn ${turn}: the agent reads: ${content}`);
+    const warnings = registry.pendingWarnings("agent-7");
+    const notes = warnings.map(({ message }) => ({ role: "system", content: message }));
+    for (const { content } of notes) console.log(`turn ${turn}: the agent reads: ${content}`);
     try {
-      lastAnswer = await chat.complete("agent-7", [task, lastAnswer, ...warnings], 120);
+      lastAnswer = await chat.complete("agent-7", [task, lastAnswer, ...notes], 120);
+      registry.acknowledgeWarnings("agent-7", warnings);
       console.log(`turn ${turn}: ${registry.getUsage("agent-7").totalTokens} tokens used`);
     } catch (error) {
       if (!(error instanceof BudgetExhaustedError)) throw error;

@@ -1,5 +1,6 @@
 import type { RegistryError } from "../build/component/interfaces/thread-budget-registry-types.js";
-import { liftTokens, type Tokens } from "./tokens.js";
+import { lift } from "./lift.js";
+import type { Tokens } from "./tokens.js";
 
 /**
  * An argument of the right type that no registry accepts. Nothing has changed.
@@ -38,12 +39,15 @@ export class BudgetExhaustedError extends ThreadBudgetError {
     readonly threadId: string,
     /** Used so far. */
     readonly used: Tokens,
+    /** Held for requests in flight. Where what is requested would fit without that, it may fit soon. */
+    readonly held: Tokens,
     /** The thread's limit. */
     readonly maxTokens: Tokens,
-    /** The estimate that was asked for. */
+    /** What was asked for: the estimate of a check, the prompt and the least completion of a hold. */
     readonly requested: Tokens,
   ) {
-    super(`thread ${threadId}: ${used} of ${maxTokens} tokens are used, a request of ${requested} does not fit`);
+    const alsoHeld = held > 0 ? ` and ${held} are held` : "";
+    super(`thread ${threadId}: ${used} of ${maxTokens} tokens are used${alsoHeld}, ${requested} more do not fit`);
   }
 }
 
@@ -119,6 +123,31 @@ export class OptionsDifferError extends ThreadBudgetError {
   }
 }
 
+/** The thread has as many holds as it may have. Settle or release some. */
+export class TooManyHoldsError extends ThreadBudgetError {
+  override readonly name = "TooManyHoldsError";
+  readonly code = "too-many-holds";
+
+  /** @internal */
+  constructor(
+    /** The most there may be. */
+    readonly limit: number,
+  ) {
+    super(`a thread has at most ${limit} holds; settle or release some first`);
+  }
+}
+
+/** Nothing is held for the request, and nothing was counted: it was settled or released before, or its thread is gone. */
+export class UnknownHoldError extends ThreadBudgetError {
+  override readonly name = "UnknownHoldError";
+  readonly code = "unknown-hold";
+
+  /** @internal */
+  constructor() {
+    super("nothing is held for that request, and nothing was counted");
+  }
+}
+
 /** A call broke off within the component, so that its state cannot be trusted. Make a new registry. */
 export class InstanceLostError extends ThreadBudgetError {
   override readonly name = "InstanceLostError";
@@ -134,8 +163,8 @@ export class InstanceLostError extends ThreadBudgetError {
 export function liftError(error: RegistryError): InvalidInputError | ThreadBudgetError {
   switch (error.tag) {
     case "exhausted": {
-      const { threadId, used, maxTokens, requested } = error.val;
-      return new BudgetExhaustedError(threadId, liftTokens(used), liftTokens(maxTokens), liftTokens(requested));
+      const { threadId, used, held, maxTokens, requested } = lift(error.val);
+      return new BudgetExhaustedError(threadId, used, held, maxTokens, requested);
     }
     case "too-many-threads":
       return new TooManyThreadsError(error.val);
@@ -149,8 +178,12 @@ export function liftError(error: RegistryError): InvalidInputError | ThreadBudge
       return new TooDeepError(error.val);
     case "options-differ":
       return new OptionsDifferError(error.val);
+    case "too-many-holds":
+      return new TooManyHoldsError(error.val);
+    case "unknown-hold":
+      return new UnknownHoldError();
     case "invalid-threshold":
-      return invalidThreshold(error.val);
+      return new InvalidInputError(error.tag, `threshold ${error.val} %: a percent is 1 to 100, and given once`, error.val);
     case "batch-too-large":
       return new InvalidInputError(error.tag, `a batch has at most ${error.val} entries; send several`, error.val);
     case "invalid-thread-id":
@@ -158,9 +191,4 @@ export function liftError(error: RegistryError): InvalidInputError | ThreadBudge
     case "invalid-state":
       return new InvalidInputError(error.tag, error.val);
   }
-}
-
-/** @internal */
-export function invalidThreshold(percent: number): InvalidInputError {
-  return new InvalidInputError("invalid-threshold", `threshold ${percent} %: a percent is whole, 1 to 100, and given once`, percent);
 }

@@ -14,10 +14,13 @@ export {
   ParentCycleError,
   ThreadBudgetError,
   TooDeepError,
+  TooManyHoldsError,
   TooManyThreadsError,
+  UnknownHoldError,
   UnknownParentError,
 } from "./errors.js";
-export type { Reservation, ThreadBudget } from "./handles.js";
+export type { Hold } from "./hold.js";
 export { Registry, type RegistryOptions } from "./registry.js";
+export type { ThreadBudget } from "./thread-budget.js";
 export type { Tokens } from "./tokens.js";
 export type * from "./types.js";

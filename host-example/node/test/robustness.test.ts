@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
+import { readFile } from "node:fs/promises";
 import { setTimeout } from "node:timers/promises";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -9,7 +10,7 @@ import { InstanceLostError, Registry } from "thread-budget";
 test("a call that breaks off within the component loses the instance, and nothing else", async () => {
   const registry = new Registry();
   registry.getBudget("forgotten");
-  const reservation = registry.reserve("a", 10);
+  const hold = registry.hold("a", "r", 10, 0);
   let lost: unknown;
   // Down to where the stack ends, and a call from every frame on the way back: one breaks off half-way.
   const descend = () => {
@@ -28,8 +29,8 @@ test("a call that breaks off within the component loses the instance, and nothin
   assert.ok(lost instanceof InstanceLostError);
   assert.ok(lost.cause);
   assert.throws(() => registry.hasBudget("a"), InstanceLostError);
-  assert.throws(() => reservation.commit(1, 1), InstanceLostError);
-  reservation.release();
+  assert.throws(() => hold.settle(1, 1), InstanceLostError);
+  hold[Symbol.dispose]();
   globalThis.gc!();
   await setTimeout(20);
 
@@ -40,8 +41,8 @@ test("calls leave nothing behind", async () => {
   const registry = new Registry({ maxTokensPerThread: 2n ** 60n });
   const calls = async (times: number) => {
     for (let made = 0; made < times; made++) {
-      registry.reserve("a", 1_000).commit(900, 100);
-      registry.takeWarnings("a");
+      registry.hold("a", "r", 900, 100).settle(900, 100);
+      registry.pendingWarnings("a");
       using _budget = registry.getBudget("a");
     }
     await setTimeout(20);
@@ -53,9 +54,16 @@ test("calls leave nothing behind", async () => {
   assert.ok(grown < 2 ** 20, `${grown} bytes more after 20,000 rounds`);
 });
 
+test("the first example of the README runs as it is", async () => {
+  const readme = await readFile(new URL("../../README.md", import.meta.url), "utf8");
+  const [, example] = /```js\n(.*?)```/s.exec(readme)!;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "--eval", example!]);
+  assert.match(stdout, /tokens are used, \d+ more do not fit; the agent was told:\nNote: [^]*WARNING: /);
+});
+
 test("the example stops at the limit, warned on the way", async () => {
   const example = fileURLToPath(new URL("../../examples/chat.mjs", import.meta.url));
   const { stdout } = await promisify(execFile)(process.execPath, [example]);
   assert.match(stdout, /Note: 7\d%[^]*WARNING: 9\d%/);
-  assert.match(stdout, /stopped: thread agent-7: .* does not fit/);
+  assert.match(stdout, /stopped: thread agent-7: .* do not fit/);
 });

@@ -7,69 +7,25 @@ from dataclasses import asdict
 import pytest
 
 from thread_budget import (
+    Acknowledgement,
     BatchTooLargeError,
     BudgetExhaustedError,
+    ForkedError,
     InvalidStateError,
     InvalidThresholdError,
     OptionsDifferError,
     ParentCycleError,
+    RegistryLostError,
     RegistryMemoryError,
     Severity,
     ThreadBudgetRegistry,
-    ThreadState,
     Threshold,
     TooDeepError,
     TooManyThreadsError,
+    UnknownHoldError,
     UnknownParentError,
     UsageEntry,
 )
-
-
-def test_a_reservation_is_committed() -> None:
-    registry = ThreadBudgetRegistry(1_000)
-    with registry.reserve("a", 800) as reservation:
-        assert (reservation.tokens, reservation.charged_thread, registry.held_tokens("a")) == (800, "a", 800)
-        with pytest.raises(BudgetExhaustedError):
-            registry.check_budget("a", 201)
-        budget, crossed = reservation.commit(600, 150)
-        assert [item.threshold_percent for item in crossed] == [75]
-        assert budget.total_tokens == 750
-        assert registry.held_tokens("a") == 0
-        with pytest.raises(ValueError, match="closed"):
-            reservation.commit(1, 1)
-    assert budget.total_tokens == 750
-
-
-def test_a_reservation_is_released_when_left() -> None:
-    registry = ThreadBudgetRegistry(1_000)
-    with registry.reserve("a", 800) as left:
-        assert registry.held_tokens("a") == 800
-    assert registry.held_tokens("a") == 0
-    with pytest.raises(RuntimeError, match="the model"), registry.reserve("a", 800) as failed:
-        raise RuntimeError("the model did not answer")
-    assert registry.held_tokens("a") == 0
-    for reservation in (left, failed):
-        with pytest.raises(ValueError, match="closed"):
-            reservation.commit(1, 1)
-    assert registry.get_budget("a").total_tokens == 0
-
-
-def test_bad_arguments_leave_a_reservation_as_it_is() -> None:
-    registry = ThreadBudgetRegistry(1_000)
-    with registry.reserve("a", 800) as reservation:
-        with pytest.raises(ValueError, match="prompt_tokens"):
-            reservation.commit(-1, 0)
-        assert reservation.tokens == 800
-        assert reservation.commit(1, 0).budget.total_tokens == 1
-
-
-def test_a_commit_returns_the_budget_it_was_made_on() -> None:
-    registry = ThreadBudgetRegistry(1_000)
-    reservation = registry.reserve("a", 100)
-    registry.reset_thread("a")
-    assert reservation.charged_thread is None
-    budget, _ = reservation.commit(60, 0)
-    assert (budget.total_tokens, budget.is_detached, registry.has_budget("a")) == (60, True, False)
 
 
 def test_trees() -> None:
@@ -101,9 +57,9 @@ def test_a_limit_is_changed() -> None:
     registry = ThreadBudgetRegistry(1_000)
     budget, crossed = registry.consume("a", 800, 0)
     assert [item.threshold_percent for item in crossed] == [75]
-    assert registry.set_limit("a", 2_000).remaining == 1_200
-    assert (budget.max_tokens, budget.triggered_thresholds) == (2_000, [])
-    assert registry.take_warnings("a") == []
+    assert registry.set_limit("a", 2_000)["remaining"] == 1_200
+    assert (budget.max_tokens, budget.triggered_thresholds) == (2_000, set())
+    assert registry.pending_warnings("a") == []
     assert [item.threshold_percent for item in registry.consume("a", 700, 0).crossed] == [75]
     registry.set_limit("a", 1_000)
     assert budget.is_exhausted
@@ -121,11 +77,20 @@ def test_a_line_of_threads_has_an_end() -> None:
     assert refused.value.limit == 16
 
 
-def test_a_request_counts_once() -> None:
-    registry = ThreadBudgetRegistry(100)
-    assert registry.consume_once("a", "request", 80, 0)[1:] != ([], False)
-    budget, crossed, repeated = registry.consume_once("a", "request", 80, 0)
-    assert (budget.total_tokens, crossed, repeated) == (80, [], True)
+def test_where_a_thread_stands() -> None:
+    registry = ThreadBudgetRegistry(1_000)
+    registry.open_thread("team", max_tokens=1_500)
+    registry.open_thread("one", parent="team")
+    registry.consume("team", 600)
+    consumption = registry.consume("one", 760)
+    budget, crossed = consumption
+    assert (consumption.budget, consumption.crossed) == (budget, crossed)
+    assert (consumption.usage, consumption.room, consumption.severity) == (budget.usage, 140, Severity.WARNING)
+    assert [(each.thread_id, each.threshold_percent, each.runway) for each in crossed] == [
+        ("one", 75, 0),
+        ("team", 75, 0),
+        ("team", 90, 0),
+    ]
 
 
 def test_a_batch_is_all_or_nothing() -> None:
@@ -142,15 +107,32 @@ def test_a_batch_is_all_or_nothing() -> None:
         registry.consume_batch([UsageEntry("a" * 1_024, 1, 0)] * 129)
     assert registry.get_budget("a").request_count == 2
     assert registry.consume_batch([]) == []
+    registry.consume_batch([{"thread_id": "c", "prompt_tokens": 1, "completion_tokens": 2}])  # type: ignore[list-item]
+    assert registry.get_budget("c").total_tokens == 3
 
 
-def test_warnings_are_taken_once() -> None:
+def test_warnings_are_pending_until_the_agent_has_them() -> None:
     registry = ThreadBudgetRegistry(100)
-    registry.consume("a", 92, 0)
-    warnings = registry.take_warnings("a")
+    _, crossed = registry.consume("a", 92)
+    warnings = registry.pending_warnings("a")
     assert [warning.severity for warning in warnings] == [Severity.WARNING, Severity.CRITICAL]
     assert "Consider wrapping up" in warnings[1].message
-    assert registry.take_warnings("a") == registry.take_warnings("nobody") == []
+    assert [registry.budget_warning(each) for each in crossed] == warnings == registry.pending_warnings("a")
+    registry.acknowledge_warnings("a", warnings[:1])
+    assert registry.pending_warnings("a") == warnings[1:]
+    registry.acknowledge_warnings("a", [Acknowledgement(90, 7)])
+    assert registry.pending_warnings("a") == warnings[1:]
+    registry.acknowledge_warnings("a", crossed)
+    assert registry.pending_warnings("a") == registry.pending_warnings("nobody") == []
+
+
+def test_the_runway() -> None:
+    registry = ThreadBudgetRegistry(1_000)
+    registry.consume("a", 100)
+    _, [crossed] = registry.consume("a", 660)
+    assert crossed.runway == 1
+    assert [warning.runway for warning in registry.pending_warnings("a")] == [1]
+    assert registry.snapshot()[0].average_tokens == 240
 
 
 def test_thresholds() -> None:
@@ -169,20 +151,24 @@ def test_thresholds() -> None:
     with pytest.raises(ValueError, match="at most 100"):
         registry.set_thresholds([Threshold(1, Severity.FINAL)] * 101)
     assert len(registry.thresholds) == 2
-    own = [Threshold(40, Severity.CRITICAL)]
     budget = registry.get_budget("a")
-    assert [item.severity for item in budget.check_thresholds(own)] == ["critical"]
-    assert budget.check_thresholds(own) == []
+    assert [item.severity for item in budget.check_thresholds({40: "critical"})] == ["critical"]
+    assert budget.check_thresholds({40: "critical", 101: "never"}) == []
+    with pytest.raises(ValueError, match="at most 100"):
+        budget.check_thresholds(dict.fromkeys(range(200), "many"))
 
 
 def test_a_snapshot_is_restored() -> None:
     registry = ThreadBudgetRegistry(100)
     registry.open_thread("team", max_tokens=1_000)
     registry.open_thread("one", parent="team")
-    registry.consume_once("one", "request", 92, 3)
-    registry.take_warnings("one")
+    registry.settle("one", "request", 92, 3, remember=True)
+    registry.acknowledge_warnings("one", registry.pending_warnings("one")[:2])
+    hold = registry.hold("team", 5, 6, holder=1, deadline=2)
+    with registry.hold("team", 7, 8, request_id="lost") as lost:
+        lost.sent()
     for number in range(300):
-        registry.consume(f"thread-{number}", number, 0)
+        registry.consume(f"thread-{number}", number)
     pages = []
     page = registry.snapshot()
     while page:
@@ -192,14 +178,27 @@ def test_a_snapshot_is_restored() -> None:
 
     other = ThreadBudgetRegistry()
     for text in pages:
-        other.restore([ThreadState.from_dict(state) for state in json.loads(text)])
+        other.restore(json.loads(text))
     assert other.get_all_usage() == registry.get_all_usage()
     assert other.snapshot(limit=1_000) == registry.snapshot(limit=1_000)
-    assert other.consume_once("one", "request", 92, 3).repeated
+    assert other.settle("one", "request", 92, 3, remember=True).repeated
+    assert other.settle("team", hold.request_id, 5, 0).usage["total_tokens"] == 95 + 7 + 5
     with pytest.raises(InvalidStateError):
         other.restore(registry.snapshot(limit=1))
     with pytest.raises(InvalidStateError, match="in parts"):
         other.restore(registry.snapshot(limit=1) * 2_000)
+
+
+def test_the_largest_state_is_restored() -> None:
+    registry = ThreadBudgetRegistry()
+    registry.open_thread("p" * 1_024, max_tokens=1)
+    for number in range(64):
+        registry.settle("t", f"{number:0256}", 1, 1, remember=True)
+    holds = [registry.hold("t", 1, 1, request_id=f"held {number:0251}") for number in range(256)]
+    [state] = [state for state in registry.snapshot() if state.thread_id == "t"]
+    other = ThreadBudgetRegistry()
+    other.restore([state])
+    assert other.held_tokens("t") == 2 * len(holds)
 
 
 def test_the_number_of_threads_can_be_limited() -> None:
@@ -231,6 +230,7 @@ def test_errors_survive_pickling() -> None:
     with pytest.raises(BudgetExhaustedError) as refused:
         registry.check_budget("a", 11)
     copy = pickle.loads(pickle.dumps(refused.value))
-    assert str(copy) == str(refused.value) == "thread a: 0 of 10 tokens are used, a request of 11 does not fit"
-    assert (copy.used, copy.max_tokens, copy.requested) == (0, 10, 11)
-    assert str(pickle.loads(pickle.dumps(RegistryMemoryError()))) == str(RegistryMemoryError())
+    assert str(copy) == str(refused.value) == "Thread a... budget exhausted: 0/10 tokens used"
+    assert vars(copy) == {"thread_id": "a", "used": 0, "max_tokens": 10, "held": 0, "requested": 11}
+    for error in (RegistryMemoryError(), UnknownHoldError(), TooDeepError(16), ForkedError(), RegistryLostError("why")):
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)

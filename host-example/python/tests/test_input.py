@@ -1,17 +1,19 @@
 """Bad input is an error of Python's kind, and the registry stays usable."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from thread_budget import (
+    Acknowledgement,
+    BudgetThresholdCrossed,
     InvalidRequestIdError,
     InvalidThreadIdError,
     Severity,
+    ThreadBudget,
     ThreadBudgetRegistry,
-    ThreadState,
     Threshold,
-    ThresholdCrossed,
 )
 
 LARGEST = 2**64 - 1
@@ -67,7 +69,10 @@ def test_thread_ids_of_wrong_length(registry: ThreadBudgetRegistry, thread_id: s
     assert not registry.has_budget(thread_id)
     assert registry.get_usage(thread_id) is None
     assert registry.held_tokens(thread_id) == 0
-    assert registry.take_warnings(thread_id) == []
+    assert registry.pending_warnings(thread_id) == []
+    assert not registry.release(thread_id, "request")
+    assert registry.snapshot(after=thread_id) == []
+    registry.acknowledge_warnings(thread_id, [Acknowledgement(75, 1)])
     assert registry.cleanup_thread(thread_id) is None
     registry.reset_thread(thread_id)
     still_works(registry)
@@ -99,7 +104,10 @@ def test_any_text_is_a_thread_id(registry: ThreadBudgetRegistry, thread_id: str)
 @pytest.mark.parametrize("request_id", ["", "a" * 257, "é" * 129, "a" * 10_000_000])
 def test_request_ids_of_wrong_length(registry: ThreadBudgetRegistry, request_id: str) -> None:
     with pytest.raises(InvalidRequestIdError):
-        registry.consume_once("a", request_id, 1, 1)
+        registry.settle("a", request_id, 1, 1, remember=True)
+    with pytest.raises(InvalidRequestIdError):
+        registry.hold("a", 1, 1, request_id=request_id)
+    assert not registry.release("a", request_id)
     still_works(registry)
 
 
@@ -112,23 +120,34 @@ def test_other_records(registry: ThreadBudgetRegistry) -> None:
         registry.set_thresholds([Threshold(1 << 32, Severity.FINAL)])
     with pytest.raises(ValueError, match="max_threads"):
         registry.set_max_threads(-1)
-    with pytest.raises(TypeError, match="expected a bool"):
-        registry.restore([ThreadState("a", None, 1, 1, 1, 1, 1, [], [], [])])  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="expected a float"):
-        registry._instance.ask("budget-warning", ThresholdCrossed("a", 75, Severity.FINAL, "75", 1, 1, 1))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="entries: a UsageEntry needs 'completion_tokens'"):
+        registry.consume_batch([{"thread_id": "a", "prompt_tokens": 1}])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="entries: a UsageEntry has no 'colour'"):
+        registry.consume_batch([{"colour": 1}])  # type: ignore[list-item]
+    registry.consume("bad", 1)
+    [state] = registry.snapshot()
+    registry.clear()
+    with pytest.raises(TypeError, match="states: opened: expected a bool, not int"):
+        registry.restore([replace(state, opened=1)])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="crossed: percent_used: expected a float, not str"):
+        registry.budget_warning(BudgetThresholdCrossed(75, "final", "75", 1, 1, 1))  # type: ignore[arg-type]
     still_works(registry)
 
 
 def counting(registry: ThreadBudgetRegistry) -> list[Callable[[object], object]]:
     return [
-        lambda count: registry.consume("bad", count, 0),  # type: ignore[arg-type]
-        lambda count: registry.consume("bad", 0, count),  # type: ignore[arg-type]
-        lambda count: registry.consume_once("bad", "request", 0, count),  # type: ignore[arg-type]
-        lambda count: registry.check_budget("bad", count),  # type: ignore[arg-type]
-        lambda count: registry.reserve("bad", count),  # type: ignore[arg-type]
-        lambda count: registry.set_limit("bad", count),  # type: ignore[arg-type]
-        lambda count: registry.get_budget("a").consume(count, 0),  # type: ignore[arg-type]
-        lambda count: registry.get_budget("a").can_consume(count),  # type: ignore[arg-type]
+        lambda count: registry.consume("bad", count, 0),
+        lambda count: registry.consume("bad", 0, count),
+        lambda count: registry.settle("bad", "request", 0, count, remember=True),
+        lambda count: registry.check_budget("bad", count),
+        lambda count: registry.hold("bad", count, 0),
+        lambda count: registry.hold("bad", 0, count),
+        lambda count: registry.hold("bad", 0, 0, deadline=count),
+        lambda count: registry.set_limit("bad", count),
+        lambda count: registry.get_budget("a").consume(count, 0),
+        lambda count: registry.get_budget("a").can_consume(count),
+        lambda count: ThreadBudget(count),
+        lambda count: ThreadBudget(1, count),
     ]
 
 
@@ -138,8 +157,8 @@ def creating(registry: ThreadBudgetRegistry) -> list[Callable[[str], object]]:
         registry.open_thread,
         registry.check_budget,
         lambda thread_id: registry.consume(thread_id, 1, 1),
-        lambda thread_id: registry.consume_once(thread_id, "request", 1, 1),
-        lambda thread_id: registry.reserve(thread_id, 1),
+        lambda thread_id: registry.settle(thread_id, "request", 1, 1, remember=True),
+        lambda thread_id: registry.hold(thread_id, 1, 1),
         lambda thread_id: registry.set_limit(thread_id, 1),
     ]
 

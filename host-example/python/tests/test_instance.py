@@ -1,4 +1,4 @@
-"""Handles are freed, threads take turns, and a trap is the end."""
+"""What is done with is freed, threads take turns, and a trap is the end."""
 
 import gc
 import resource
@@ -10,44 +10,10 @@ import pytest
 from thread_budget import (
     LoadError,
     RegistryLostError,
+    RegistryMemoryError,
+    ThreadBudget,
     ThreadBudgetRegistry,
-    ThreadState,
 )
-
-
-def test_a_forgotten_reservation_is_released() -> None:
-    registry = ThreadBudgetRegistry(1_000)
-    reservation = registry.reserve("a", 400)
-    assert registry.held_tokens("a") == 400
-    del reservation
-    gc.collect()
-    assert registry.held_tokens("a") == 0
-
-
-def test_a_closed_budget() -> None:
-    registry = ThreadBudgetRegistry(1_000)
-    other = registry.get_budget("a")
-    with registry.get_budget("a") as budget:
-        budget.consume(1, 2)
-    for use in (lambda: budget.total_tokens, lambda: budget.percent_used, lambda: budget.consume(1, 1)):
-        with pytest.raises(ValueError, match="closed"):
-            use()
-    budget.close()
-    consumed, _ = registry.consume("a", 1, 1)
-    consumed.close()
-    with pytest.raises(ValueError, match="closed"):
-        consumed.usage  # noqa: B018
-    registry.clear()
-    assert other.total_tokens == 5
-
-
-def test_closing_frees_what_is_still_referred_to() -> None:
-    registry = ThreadBudgetRegistry(memory_limit=1 << 20)
-    budgets = []
-    for _ in range(50_000):
-        with registry.get_budget("a") as budget:
-            budgets.append(budget)
-    assert registry.consume("a", 1, 1).budget.total_tokens == 2
 
 
 def test_handles_and_results_take_no_memory_for_long() -> None:
@@ -56,13 +22,53 @@ def test_handles_and_results_take_no_memory_for_long() -> None:
     for _ in range(2):
         # So do results in this process's; its peak stands still once the first round was made.
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        for _ in range(20_000):
+        for number in range(20_000):
             registry.consume("a", 1, 1).budget.percent_used  # noqa: B018
             registry.get_budget("a")
-            with registry.reserve("b", 1) as reservation:
-                reservation.commit(0, 0)
+            with registry.hold("b", 1, 1) as hold:
+                hold.settle(0, 0)
             registry.snapshot()
+            ThreadBudget(1_000)
+            if number % 100 == 0:
+                ThreadBudgetRegistry()
+                with pytest.raises(ValueError, match="expected"):
+                    registry.consume("a", -1)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2 << 10
+
+
+def test_budgets_that_nobody_has_are_let_go() -> None:
+    registry = ThreadBudgetRegistry()
+    held = [registry.consume(f"held-{number}").budget for number in range(100)]
+    for number in range(10_000):
+        registry.consume(f"thread-{number}")
+    assert len(registry._budgets) < 3_000
+    assert all(registry.get_budget(budget.thread_id) is budget for budget in held)
+
+
+def test_forgetting_when_memory_is_used_up() -> None:
+    registry = ThreadBudgetRegistry(100, memory_limit=1 << 20)
+    held: list[ThreadBudget] = []
+
+    def fill() -> None:
+        for number in range(100_000):
+            held.append(registry.consume(f"thread-{number}", 60, 0).budget)
+
+    with pytest.raises(RegistryMemoryError):
+        fill()
+    # There is no memory to keep all of these; those that go wrong say so, and forgetting goes on.
+    first, last = held[0], held[-1]
+    final = registry.cleanup_thread(last.thread_id)
+    assert final is not None
+    assert (final.total_tokens, registry.has_budget(last.thread_id)) == (60, False)
+    registry.clear()
+    for budget in (first, last):
+        try:
+            assert (budget.total_tokens, budget.is_detached) == (60, True)
+        except RegistryMemoryError:
+            registry.get_budget(budget.thread_id)
+            with pytest.raises(RegistryMemoryError):
+                budget.usage  # noqa: B018
+    registry.consume("again", 1, 0)
 
 
 def test_threads_take_turns() -> None:
@@ -75,9 +81,10 @@ def test_threads_take_turns() -> None:
                 registry.consume("shared", 1, 2)
                 registry.consume(name, 1, 0)
                 assert registry.get_budget(name).max_tokens == 1 << 40
-                registry.reserve("shared", 5)  # forgotten at once
-                with registry.reserve("shared", 5) as reservation:
-                    reservation.commit(1, 1)
+                registry.hold("shared", 5, 0)  # forgotten at once
+                with registry.hold("shared", 5, 5) as hold:
+                    hold.settle(1, 1)
+                registry.get_budget("shared").consume(1)
                 registry.get_all_usage()
                 registry.reset_thread(f"{name} of its own")
         except BaseException as error:
@@ -89,8 +96,9 @@ def test_threads_take_turns() -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    assert registry.get_budget("shared").usage.total_tokens == 8 * 500 * 5
+    assert registry.get_budget("shared").total_tokens == 8 * 500 * 6
     assert registry.held_tokens("shared") == 0
+    assert len(registry.thresholds) == 3
 
 
 def test_a_call_within_a_call() -> None:
@@ -111,6 +119,7 @@ def test_a_call_within_a_call() -> None:
         for _ in range(200):
             Agent()
             registry.consume("agent", 1, 1)
+            registry.get_budget("agent").consume(1)
             registry.get_all_usage()
     finally:
         gc.set_threshold(*threshold)
@@ -121,18 +130,22 @@ def test_a_call_within_a_call() -> None:
 def test_a_trap_is_the_end() -> None:
     registry = ThreadBudgetRegistry(memory_limit=1 << 20)
     budget, _ = registry.consume("a", 1, 1)
-    reservation = registry.reserve("a", 1)
-    ids = [f"{number:0256}" for number in range(64)]
-    states = [ThreadState(f"{number}", None, False, 100, 0, 0, 64, [], [], ids) for number in range(120)]
+    hold = registry.hold("a", 1, 1)
+    state = registry.snapshot()[0]
+    state.request_ids = [f"{number:0256}" for number in range(64)]
     with pytest.raises(RegistryLostError, match="the registry is lost; make a new one") as lost:
-        registry._instance.call("restore", states)  # more than the memory left, past the check of the public method
-    uses = (lambda: registry.has_budget("a"), lambda: budget.usage, lambda: budget.percent_used, registry.clear)
+        registry._calls.restore([state] * 120)  # more than the memory left, past the check of the public method
+    uses = (
+        lambda: registry.has_budget("a"),
+        lambda: budget.usage,
+        lambda: budget.consume(1),
+        lambda: hold.settle(1, 1),
+        registry.clear,
+    )
     for use in uses:
         with pytest.raises(RegistryLostError) as later:
             use()
         assert later.value.reason == lost.value.reason
-    reservation.release()
-    budget.close()
     assert ThreadBudgetRegistry().consume("a", 1, 1).budget.total_tokens == 2
 
 

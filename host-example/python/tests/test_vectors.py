@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from thread_budget import vectors
-from thread_budget._instance import built_in_component
+from thread_budget._instance import BUILT_IN
 
 VECTORS = Path(__file__).parents[3] / "tests" / "vectors"
-COMPONENT = str(built_in_component())
+COMPONENT = str(BUILT_IN)
 
 
 @pytest.fixture(autouse=True)

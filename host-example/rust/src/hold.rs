@@ -54,7 +54,7 @@ impl Hold {
     pub(crate) async fn new(
         registry: Registry,
         thread_id: &str,
-        request_id: Box<str>,
+        request_id: String,
         remember: bool,
         tokens: Tokens,
     ) -> Result<Self, CallError> {
@@ -164,8 +164,8 @@ pub(crate) struct Tokens {
 /// Ends the hold when it is dropped.
 struct Guard {
     registry: Registry,
-    thread_id: Box<str>,
-    request_id: Box<str>,
+    thread_id: String,
+    request_id: String,
     /// Whether the thread is to remember the request.
     remember: bool,
     slices: Slices,
@@ -212,8 +212,8 @@ impl Guard {
                 (false, Some((prompt_tokens, completion_tokens)))
             }
         };
-        let thread_id = Cow::Owned(mem::take(&mut self.thread_id).into());
-        let request_id = Cow::Owned(mem::take(&mut self.request_id).into());
+        let thread_id = Cow::Owned(mem::take(&mut self.thread_id));
+        let request_id = Cow::Owned(mem::take(&mut self.request_id));
         Some(match (used, self.remember) {
             (None, _) => Operation::Release(Release { thread_id, request_id }),
             // Whoever made up the id may say later what it used.

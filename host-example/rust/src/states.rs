@@ -1,5 +1,6 @@
 //! The states of an instance's threads, page by page, out of it and into it.
 
+use crate::bounds::check_id;
 use crate::error::{CallError, InvalidInput};
 use crate::instance::Instance;
 use crate::translate::Translate;
@@ -36,6 +37,7 @@ pub(crate) fn restore_all(instance: &mut Instance, threads: Vec<ThreadState>) ->
 
 /// Bring threads back, all or none. They must be few enough for any instance to take.
 pub(crate) fn restore(instance: &mut Instance, threads: &[ThreadState]) -> Result<(), CallError> {
+    threads.iter().try_for_each(|thread| check_id(&thread.thread_id))?;
     if threads.iter().map(bytes_of).sum::<usize>() > RESTORE_BYTES {
         let reason = "the page is too large; take snapshots with a smaller limit".into();
         return Err(InvalidInput::State { reason }.into());

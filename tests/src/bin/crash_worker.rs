@@ -4,19 +4,20 @@
 
 use std::io::{Write, stdout};
 use std::thread;
-use thread_budget_host::{Durability, Registry};
+use thread_budget_host::{Durability, RegistryBuilder};
 use thread_budget_tests::crash::Step;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [database, durability, next @ ..] = &*arguments else { panic!("DATABASE DURABILITY NEXT...") };
     let durability = if durability == "immediate" { Durability::Immediate } else { Durability::Batched };
-    let registry = Registry::builder()
+    let registry = RegistryBuilder::default()
         .database(database)
         .durability(durability)
         .checkpoint_after(100)
         .build()
-        .unwrap_or_else(|error| panic!("{error}"));
+        .unwrap_or_else(|error| panic!("{error}"))
+        .blocking();
     thread::scope(|scope| {
         for (caller, next) in next.iter().enumerate() {
             let registry = &registry;

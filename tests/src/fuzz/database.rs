@@ -22,6 +22,7 @@ pub(super) fn check(bytes: &[u8]) {
     let before = fs::read(&path).unwrap_or_else(|error| panic!("{error}"));
     match Registry::builder().database(&path).max_memory_bytes(4 << 20).build() {
         Ok(registry) => {
+            let registry = registry.blocking();
             registry.get_all_usage().unwrap_or_else(|error| panic!("{error}"));
             let counted = registry.consume("still counts", 1, 1);
             assert!(matches!(counted, Ok(_) | Err(CallError::TooManyThreads { .. })), "{counted:?}");

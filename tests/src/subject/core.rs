@@ -4,170 +4,144 @@
 #![allow(clippy::unit_arg)]
 
 use super::Subject;
-use crate::call::{Call, Outcome, returned};
+use crate::call::{Acknowledgement, Call, Outcome, ThreadOptions, UsageEntry, returned};
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use thread_budget_core as core;
-use thread_budget_host as host;
+use thread_budget_core::{
+    BudgetWarning, InvalidThreshold, Registry, RegistryError, ThreadBudget, Threshold, ThresholdCrossed,
+    Thresholds, Wanted,
+};
 
 /// The core, natively.
 #[derive(Default)]
 pub struct Core {
-    registry: core::Registry,
-    handles: HashMap<String, core::ThreadBudget>,
-    reservations: HashMap<String, core::Reservation>,
+    registry: Registry,
+    handles: HashMap<String, ThreadBudget>,
 }
 
-impl Subject for Core {
-    fn call(&mut self, call: &Call) -> Outcome {
+impl Core {
+    fn keep(&mut self, call: &Call, budget: ThreadBudget) -> Value {
+        self.handles.insert(call.text("as").into(), budget);
+        Value::Null
+    }
+
+    fn on(&self, call: &Call) -> &ThreadBudget {
+        let name = call.text("on");
+        self.handles.get(name).unwrap_or_else(|| panic!("no handle {name}"))
+    }
+
+    fn make(&mut self, call: &Call) -> Result<Value, RegistryError> {
         let registry = &mut self.registry;
-        let on = |name: &String| self.handles.get(name).unwrap_or_else(|| panic!("no handle {name}"));
-        let held =
-            |name: &String| self.reservations.get(name).unwrap_or_else(|| panic!("no reservation {name}"));
-        let reachable = |thresholds: &[host::Threshold]| {
-            core::Thresholds::reachable(thresholds.iter().map(to_core_threshold))
-        };
-        let result = match call {
-            Call::Configure { max_tokens_per_thread } => {
-                Ok(returned(registry.configure(*max_tokens_per_thread)))
+        let thread_id = || call.text("thread_id");
+        let names = || (call.text("thread_id"), call.text("request_id"));
+        let used = || (call.get("prompt_tokens"), call.get("completion_tokens"));
+        let estimated_tokens = || call.get("estimated_tokens");
+        Ok(match &*call.name {
+            "configure" => returned(registry.configure(call.get("max_tokens_per_thread"))),
+            "max-tokens-per-thread" => returned(registry.max_tokens_per_thread()),
+            "set-thresholds" => returned(registry.set_thresholds(call.get::<Vec<_>>("thresholds"))?),
+            "thresholds" => returned(registry.thresholds().iter().collect::<Vec<_>>()),
+            "set-max-threads" => returned(registry.set_max_threads(call.get("max_threads"))),
+            "set-next-birth" => returned(registry.set_next_birth(call.get("birth"))),
+            "get-budget" => {
+                let budget = registry.get_budget(thread_id())?;
+                self.keep(call, budget)
             }
-            Call::MaxTokensPerThread {} => Ok(returned(registry.max_tokens_per_thread())),
-            Call::SetThresholds { thresholds } => {
-                registry.set_thresholds(thresholds.iter().map(to_core_threshold)).map(returned)
-            }
-            Call::Thresholds {} => Ok(returned(registry.thresholds().iter().collect::<Vec<_>>())),
-            Call::SetMaxThreads { max_threads } => Ok(returned(registry.set_max_threads(*max_threads))),
-            Call::GetBudget { thread_id, r#as } => registry.get_budget(thread_id).map(|budget| {
-                self.handles.insert(r#as.clone(), budget);
-                Value::Null
-            }),
-            Call::CheckBudget { thread_id, estimated_tokens } => {
-                registry.check_budget(thread_id, *estimated_tokens).map(returned)
-            }
-            Call::Consume { thread_id, prompt_tokens, completion_tokens } => {
-                registry.consume(thread_id, *prompt_tokens, *completion_tokens).map(returned)
-            }
-            Call::ConsumeOnce { thread_id, request_id, prompt_tokens, completion_tokens } => {
-                registry.consume_once(thread_id, request_id, *prompt_tokens, *completion_tokens).map(returned)
-            }
-            Call::ConsumeBatch { entries } => {
+            "check-budget" => returned(registry.check_budget(thread_id(), estimated_tokens())?),
+            "consume" => returned(registry.consume(thread_id(), used().0, used().1)?),
+            "consume-batch" => {
+                let entries: Vec<UsageEntry> = call.get("entries");
                 let entries = entries
                     .iter()
                     .map(|entry| (&*entry.thread_id, entry.prompt_tokens, entry.completion_tokens));
-                registry.consume_batch(entries, 0).map(returned)
+                returned(registry.consume_batch(entries, 0)?)
             }
-            Call::Reserve { thread_id, estimated_tokens, r#as } => {
-                registry.reserve(thread_id, *estimated_tokens).map(|reservation| {
-                    self.reservations.insert(r#as.clone(), reservation);
-                    Value::Null
-                })
+            "hold" => {
+                let wanted = Wanted {
+                    prompt_tokens: call.get("prompt_tokens"),
+                    completion_tokens: call.get("completion_tokens"),
+                    least_completion_tokens: call.get("least_completion_tokens"),
+                    holder: call.get("holder"),
+                    deadline: call.get("deadline"),
+                };
+                returned(registry.hold(names().0, names().1, wanted)?)
             }
-            Call::OpenThread { thread_id, options, r#as } => {
-                registry.open_thread(thread_id, options.max_tokens, options.parent.as_deref()).map(|budget| {
-                    self.handles.insert(r#as.clone(), budget);
-                    Value::Null
-                })
+            "settle" => {
+                let remember = call.get("remember");
+                returned(registry.settle(names().0, names().1, used().0, used().1, remember)?)
             }
-            Call::SetLimit { thread_id, max_tokens } => {
-                registry.set_limit(thread_id, *max_tokens).map(returned)
+            "settle-lost" => returned(registry.settle_lost(names().0, names().1, used().0, used().1)?),
+            "release" => returned(registry.release(names().0, names().1)),
+            "open-thread" => {
+                let ThreadOptions { max_tokens, parent } = call.get("options");
+                let budget = registry.open_thread(thread_id(), max_tokens, parent.as_deref())?;
+                self.keep(call, budget)
             }
-            Call::TakeWarnings { thread_id } => Ok(returned(registry.take_warnings(thread_id))),
-            Call::HeldTokens { thread_id } => Ok(returned(registry.held_tokens(thread_id))),
-            Call::HasBudget { thread_id } => Ok(returned(registry.has_budget(thread_id))),
-            Call::GetUsage { thread_id } => Ok(returned(registry.get_usage(thread_id))),
-            Call::GetAllUsage {} => registry.all_threads(0).map(|threads| {
+            "set-limit" => returned(registry.set_limit(thread_id(), call.get("max_tokens"))?),
+            "pending-warnings" => returned(registry.pending_warnings(thread_id())),
+            "acknowledge-warnings" => {
+                let acknowledged: Vec<Acknowledgement> = call.get("acknowledgements");
+                let acknowledged = acknowledged.iter().map(|one| (one.threshold_percent, one.max_tokens));
+                returned(registry.acknowledge_warnings(thread_id(), acknowledged))
+            }
+            "has-budget" => returned(registry.has_budget(thread_id())),
+            "get-usage" => returned(registry.get_usage(thread_id())),
+            "get-all-usage" => {
+                let threads = registry.all_threads(0)?;
                 returned(threads.map(|thread| (thread.thread_id(), thread.usage())).collect::<Vec<_>>())
-            }),
-            Call::ResetThread { thread_id } => Ok(returned(registry.reset_thread(thread_id))),
-            Call::CleanupThread { thread_id } => Ok(returned(registry.cleanup_thread(thread_id))),
-            Call::Clear {} => Ok(returned(registry.clear())),
-            Call::Snapshot { after, limit } => Ok(returned(registry.snapshot(after.as_deref(), *limit, 0))),
-            Call::Restore { states } => {
-                let states: Vec<_> = states.iter().cloned().map(to_core_state).collect();
-                registry.restore(&states).map(returned)
             }
-            Call::ReservationTokens { on: name } => Ok(returned(held(name).tokens())),
-            Call::ReservationChargedThread { on: name } => {
-                Ok(returned(held(name).charged().map(core::ThreadBudget::thread_id)))
+            "held-tokens" => returned(registry.held_tokens(thread_id())),
+            "reset-thread" => returned(registry.reset_thread(thread_id())),
+            "cleanup-thread" => returned(registry.cleanup_thread(thread_id())),
+            "clear" => returned(registry.clear()),
+            "snapshot" => {
+                let after: Option<String> = call.get("after");
+                returned(registry.snapshot(after.as_deref(), call.get("limit"), 0))
             }
-            Call::ReservationCommit { on: name, prompt_tokens, completion_tokens } => {
-                let reservation = self.reservations.remove(name);
-                let reservation = reservation.unwrap_or_else(|| panic!("no reservation {name}"));
-                Ok(returned(reservation.commit(*prompt_tokens, *completion_tokens, registry.thresholds())))
+            "restore" => returned(registry.restore(&call.get::<Vec<_>>("states"))?),
+            "thread-budget.thread-id" => returned(self.on(call).thread_id()),
+            "thread-budget.usage" => returned(self.on(call).usage()),
+            "thread-budget.percent-used" => returned(self.on(call).budget().percent_used()),
+            "thread-budget.is-exhausted" => returned(self.on(call).budget().is_exhausted()),
+            "thread-budget.held-tokens" => returned(self.on(call).held_tokens()),
+            "thread-budget.is-detached" => returned(self.on(call).is_detached()),
+            "thread-budget.can-consume" => returned(self.on(call).can_consume(estimated_tokens())),
+            "thread-budget.consume" => {
+                returned(self.on(call).consume(used().0, used().1, self.registry.thresholds()))
             }
-            Call::ReservationDrop { on: name } => Ok(returned(drop(self.reservations.remove(name)))),
-            Call::BudgetThreadId { on: name } => Ok(returned(on(name).thread_id())),
-            Call::BudgetUsage { on: name } => Ok(returned(on(name).usage())),
-            Call::BudgetPercentUsed { on: name } => Ok(returned(on(name).budget().percent_used())),
-            Call::BudgetIsExhausted { on: name } => Ok(returned(on(name).budget().is_exhausted())),
-            Call::BudgetHeldTokens { on: name } => Ok(returned(on(name).held_tokens())),
-            Call::BudgetIsDetached { on: name } => Ok(returned(on(name).is_detached())),
-            Call::BudgetCanConsume { on: name, estimated_tokens } => {
-                Ok(returned(on(name).can_consume(*estimated_tokens)))
+            "thread-budget.triggered-thresholds" => {
+                let triggered = self.on(call).budget();
+                returned(triggered.triggered().map(|threshold| threshold.percent).collect::<Vec<_>>())
             }
-            Call::BudgetConsume { on: name, prompt_tokens, completion_tokens } => {
-                Ok(returned(on(name).consume(*prompt_tokens, *completion_tokens, registry.thresholds())))
+            "thread-budget.check-thresholds" => {
+                let thresholds: Vec<Threshold> = call.get("thresholds");
+                returned(self.on(call).check_thresholds(&Thresholds::reachable(thresholds.into_iter())))
             }
-            Call::BudgetTriggeredThresholds { on: name } => {
-                Ok(returned(on(name).budget().triggered().iter().collect::<Vec<_>>()))
-            }
-            Call::BudgetCheckThresholds { on: name, thresholds } => {
-                Ok(returned(on(name).check_thresholds(&reachable(thresholds))))
-            }
-            Call::BudgetWarning { crossed } => {
-                Ok(returned(core::BudgetWarning::from(&core::ThresholdCrossed {
-                    thread_id: crossed.thread_id.clone(),
-                    threshold_percent: crossed.threshold_percent,
-                    severity: to_core_severity(crossed.severity),
-                    percent_used: crossed.percent_used,
-                    tokens_used: crossed.tokens_used,
-                    tokens_remaining: crossed.tokens_remaining,
-                    max_tokens: crossed.max_tokens,
-                })))
-            }
-        };
-        result.map_err(|error| match error {
-            core::RegistryError::Exhausted(exhausted) => json!({ "exhausted": returned(exhausted) }),
-            core::RegistryError::InvalidThreadId(_) => json!("invalid-thread-id"),
-            core::RegistryError::TooManyThreads(limit) => json!({ "too-many-threads": limit }),
-            core::RegistryError::InvalidThreshold(core::InvalidThreshold(percent)) => {
-                json!({ "invalid-threshold": percent })
-            }
-            core::RegistryError::OutOfMemory => json!("out-of-memory"),
-            core::RegistryError::UnknownParent(parent) => json!({ "unknown-parent": parent }),
-            core::RegistryError::ParentCycle(parent) => json!({ "parent-cycle": parent }),
-            core::RegistryError::TooDeep(max) => json!({ "too-deep": max }),
-            core::RegistryError::OptionsDiffer(thread_id) => json!({ "options-differ": thread_id }),
-            core::RegistryError::InvalidRequestId(_) => json!("invalid-request-id"),
-            core::RegistryError::BatchTooLarge(max) => json!({ "batch-too-large": max }),
-            core::RegistryError::InvalidState(_) => json!("invalid-state"),
+            "budget-warning" => returned(BudgetWarning::from(call.get::<ThresholdCrossed>("crossed"))),
+            unknown => panic!("the core has no {unknown}"),
         })
     }
 }
 
-fn to_core_severity(severity: host::Severity) -> core::Severity {
-    match severity {
-        host::Severity::Warning => core::Severity::Warning,
-        host::Severity::Critical => core::Severity::Critical,
-        host::Severity::Final => core::Severity::Final,
-    }
-}
-
-fn to_core_threshold(&host::Threshold { percent, severity }: &host::Threshold) -> core::Threshold {
-    core::Threshold { percent, severity: to_core_severity(severity) }
-}
-
-fn to_core_state(state: host::ThreadState) -> core::ThreadState {
-    core::ThreadState {
-        thread_id: state.thread_id,
-        parent: state.parent,
-        opened: state.opened,
-        max_tokens: state.max_tokens,
-        prompt_tokens: state.prompt_tokens,
-        completion_tokens: state.completion_tokens,
-        request_count: state.request_count,
-        triggered_thresholds: state.triggered_thresholds,
-        undelivered_thresholds: state.undelivered_thresholds.iter().map(to_core_threshold).collect(),
-        request_ids: state.request_ids,
+impl Subject for Core {
+    fn call(&mut self, call: &Call) -> Outcome {
+        self.make(call).map_err(|error| match error {
+            RegistryError::Exhausted(exhausted) => json!({ "exhausted": returned(exhausted) }),
+            RegistryError::InvalidThreadId(_) => json!("invalid-thread-id"),
+            RegistryError::TooManyThreads(limit) => json!({ "too-many-threads": limit }),
+            RegistryError::InvalidThreshold(InvalidThreshold(percent)) => {
+                json!({ "invalid-threshold": percent })
+            }
+            RegistryError::OutOfMemory => json!("out-of-memory"),
+            RegistryError::UnknownParent(parent) => json!({ "unknown-parent": parent }),
+            RegistryError::ParentCycle(parent) => json!({ "parent-cycle": parent }),
+            RegistryError::TooDeep(max) => json!({ "too-deep": max }),
+            RegistryError::OptionsDiffer(thread_id) => json!({ "options-differ": thread_id }),
+            RegistryError::InvalidRequestId(_) => json!("invalid-request-id"),
+            RegistryError::TooManyHolds(max) => json!({ "too-many-holds": max }),
+            RegistryError::UnknownHold => json!("unknown-hold"),
+            RegistryError::BatchTooLarge(max) => json!({ "batch-too-large": max }),
+            RegistryError::InvalidState(_) => json!("invalid-state"),
+        })
     }
 }

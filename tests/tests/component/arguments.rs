@@ -1,8 +1,8 @@
 //! No argument traps, however large or senseless.
 
 use crate::instance::{
-    Instance, PLENTY, RegistryError, Severity, ThreadOptions, ThreadState, Threshold, ThresholdCrossed,
-    UsageEntry, call, state,
+    Acknowledgement, Instance, PLENTY, RegistryError, Severity, ThreadOptions, ThreadState, Threshold,
+    ThresholdCrossed, UsageEntry, call, hold_state, lost_state, state,
 };
 
 #[test]
@@ -21,6 +21,11 @@ fn no_id_traps() {
     ] {
         assert_eq!(instance.consume(&id, 1).is_ok(), valid, "{} bytes", id.len());
         assert_eq!(call!(&mut instance, call_check_budget, &id, 1).is_ok(), valid);
+        assert_eq!(instance.hold(&id, "r", 1).is_ok(), valid);
+        assert_eq!(call!(&mut instance, call_settle_lost, &id, "r", 1, 1).is_ok(), valid);
+        assert_eq!(instance.hold(&id, "r", 1).is_ok(), valid);
+        assert_eq!(call!(&mut instance, call_release, &id, "r"), valid);
+        assert_eq!(instance.settle(&id, "r", 1, true).is_ok(), valid);
         assert_eq!(call!(&mut instance, call_has_budget, &id), valid);
         assert_eq!(call!(&mut instance, call_cleanup_thread, &id).is_some(), valid);
     }
@@ -76,6 +81,7 @@ fn no_warning_traps() {
             tokens_used: u64::MAX,
             tokens_remaining: u64::MAX,
             max_tokens: 0,
+            runway: Some(u64::MAX),
         };
         let warnings = instance.exports.thread_budget_registry_warnings();
         let warning = warnings.call_budget_warning(&mut instance.store, &crossed).expect("no trap");
@@ -94,10 +100,30 @@ fn no_request_id_traps() {
         ("x".repeat(50 << 20), false),
         ("\0".into(), true),
     ] {
-        let result = call!(&mut instance, call_consume_once, "a", &request_id, 1, 1);
-        assert_eq!(result.is_ok(), valid, "{} bytes", request_id.len());
-        assert!(valid || matches!(result, Err(RegistryError::InvalidRequestId(_))));
+        let held = instance.hold("a", &request_id, 1);
+        assert_eq!(held.is_ok(), valid, "{} bytes", request_id.len());
+        assert!(valid || matches!(held, Err(RegistryError::InvalidRequestId(_))));
+        assert_eq!(call!(&mut instance, call_settle_lost, "a", &request_id, 1, 1).is_ok(), valid);
+        assert!(!call!(&mut instance, call_release, "a", &request_id));
+        assert_eq!(instance.settle("a", &request_id, 1, true).is_ok(), valid);
     }
+}
+
+#[test]
+fn no_acknowledgement_traps() {
+    let mut instance = Instance::new(PLENTY);
+    instance.consume("a", 95_000).expect("there is room");
+    for length in [0, 1, 100, 1_000_000] {
+        let many: Vec<_> = (0..length)
+            .map(|n| Acknowledgement { threshold_percent: u32::MAX - n, max_tokens: 100_000 })
+            .collect();
+        call!(&mut instance, call_acknowledge_warnings, "a", &many);
+        assert_eq!(call!(&mut instance, call_pending_warnings, "a").len(), 3);
+    }
+    let many: Vec<_> =
+        (0..1_000_000).map(|n| Acknowledgement { threshold_percent: n, max_tokens: 100_000 }).collect();
+    call!(&mut instance, call_acknowledge_warnings, "a", &many);
+    assert!(call!(&mut instance, call_pending_warnings, "a").is_empty());
 }
 
 #[test]
@@ -140,20 +166,55 @@ fn no_parent_traps() {
 }
 
 #[test]
-fn no_estimate_traps() {
+fn no_hold_traps() {
     let mut instance = Instance::new(PLENTY);
+    let counts = [0, 1, u64::MAX / 2, u64::MAX - 1, u64::MAX];
     for limit in [0, 1, u64::MAX] {
         call!(&mut instance, call_configure, limit);
-        for (n, estimate) in [0, 1, u64::MAX - 1, u64::MAX].into_iter().enumerate() {
-            let id = format!("{limit} {n}");
-            let reservation = call!(&mut instance, call_reserve, &id, estimate);
-            assert_eq!(reservation.is_ok(), limit > 0 && estimate <= limit);
-            if let Ok(reservation) = reservation {
-                let registry = instance.exports.thread_budget_registry_registry();
-                let commit = registry.reservation();
-                commit.call_commit(&mut instance.store, reservation, u64::MAX, u64::MAX).expect("no trap");
-                assert_eq!(call!(&mut instance, call_held_tokens, &id), 0);
+        for (n, prompt) in counts.into_iter().enumerate() {
+            for completion in counts {
+                for least in counts {
+                    let id = format!("{limit} {n}");
+                    let held = call!(
+                        &mut instance,
+                        call_hold,
+                        &id,
+                        "r",
+                        prompt,
+                        completion,
+                        least,
+                        u64::MAX,
+                        u64::MAX
+                    );
+                    let fits = prompt.checked_add(least.min(completion)).is_some_and(|least| least <= limit);
+                    assert_eq!(held.is_ok(), limit > 0 && fits, "{prompt} {completion} {least} of {limit}");
+                    let _ = call!(&mut instance, call_hold, &id, "r", completion, prompt, least, 0, 0);
+                    call!(&mut instance, call_release, &id, "r");
+                    assert_eq!(call!(&mut instance, call_held_tokens, &id), 0);
+                }
             }
+        }
+        for n in 0..4 {
+            let request_id = n.to_string();
+            if instance.hold("all", &request_id, limit / 4).is_ok() {
+                let settled =
+                    call!(&mut instance, call_settle, "all", &request_id, u64::MAX, u64::MAX, n > 1);
+                settled.expect("it is held");
+                instance.consume("all", u64::MAX).expect("it exists");
+            }
+        }
+        call!(&mut instance, call_clear);
+    }
+}
+
+#[test]
+fn no_birth_traps() {
+    let mut instance = Instance::new(PLENTY);
+    for birth in [0, u64::MAX - 1, u64::MAX] {
+        call!(&mut instance, call_set_next_birth, birth);
+        for n in 0..4 {
+            instance.consume(&format!("{birth} {n}"), 1).expect("there is room");
+            call!(&mut instance, call_reset_thread, &format!("{birth} 0"));
         }
     }
 }
@@ -190,12 +251,18 @@ fn no_state_traps() {
         ThreadState { thread_id: String::new(), ..spoilt() },
         ThreadState { thread_id: huge.clone(), ..spoilt() },
         ThreadState { parent: Some(huge.clone()), opened: true, ..spoilt() },
-        ThreadState { triggered_thresholds: (0..a_million).collect(), ..spoilt() },
-        ThreadState { triggered_thresholds: vec![u32::MAX; a_million as usize], ..spoilt() },
-        ThreadState { undelivered_thresholds: vec![percent; a_million as usize], ..spoilt() },
+        ThreadState { triggered_thresholds: vec![percent; a_million as usize], ..spoilt() },
+        ThreadState { pending_thresholds: (0..a_million).collect(), ..spoilt() },
+        ThreadState { pending_thresholds: vec![u32::MAX; a_million as usize], ..spoilt() },
         ThreadState { request_ids: vec![String::new(); a_million as usize], ..spoilt() },
         ThreadState { request_ids: (0..a_million).map(|n| n.to_string()).collect(), ..spoilt() },
         ThreadState { request_ids: vec![huge.clone()], ..spoilt() },
+        ThreadState { holds: vec![hold_state(None, "r"); a_million as usize], ..spoilt() },
+        ThreadState { holds: vec![hold_state(Some(&huge), "r")], ..spoilt() },
+        ThreadState { holds: vec![hold_state(None, &huge)], ..spoilt() },
+        ThreadState { lost: vec![lost_state(Some("gone"), "r"); a_million as usize], ..spoilt() },
+        ThreadState { lost: vec![lost_state(Some(&huge), "r")], ..spoilt() },
+        ThreadState { lost: vec![lost_state(None, &huge)], ..spoilt() },
     ]
     .into_iter()
     .enumerate()
@@ -206,9 +273,15 @@ fn no_state_traps() {
     }
     let mut most = state("most");
     (most.prompt_tokens, most.completion_tokens, most.request_count) = (u64::MAX, u64::MAX, u64::MAX);
-    most.triggered_thresholds = (1..=100).collect();
+    most.average_tokens = u64::MAX;
+    most.triggered_thresholds =
+        (1..=100).map(|percent| Threshold { percent, severity: Severity::Final }).collect();
+    most.pending_thresholds = (1..=100).collect();
+    most.holds = (0..50_000).map(|n| hold_state(Some("gone"), &n.to_string())).collect();
+    most.lost = (0..64).map(|n| lost_state(None, &n.to_string())).collect();
     assert!(call!(&mut instance, call_restore, &[most]).is_ok());
     assert!(instance.consume("most", u64::MAX).is_ok());
+    assert_eq!(call!(&mut instance, call_snapshot, None, 1)[0].holds.len(), 50_000);
     let many: Vec<_> = (0..100_000).map(|n| state(&n.to_string())).collect();
     assert!(call!(&mut instance, call_restore, &many).is_ok());
     assert_eq!(instance.number_of_threads(), 100_001);

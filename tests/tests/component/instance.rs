@@ -10,7 +10,8 @@ mod bindings {
 }
 
 pub(crate) use bindings::exports::thread_budget::registry::types::{
-    RegistryError, Severity, ThreadOptions, ThreadState, Threshold, ThresholdCrossed, UsageEntry,
+    Acknowledgement, Consumed, Held, HoldState, LostState, RegistryError, Severity, ThreadOptions,
+    ThreadState, Threshold, ThresholdCrossed, UsageEntry,
 };
 
 pub(crate) const PLENTY: usize = 1 << 30;
@@ -52,6 +53,21 @@ impl Instance {
         call!(self, call_consume, id, tokens, 0).map(|consumed| consumed.crossed)
     }
 
+    /// Hold prompt tokens.
+    pub(crate) fn hold(&mut self, id: &str, request_id: &str, tokens: u64) -> Result<Held, RegistryError> {
+        call!(self, call_hold, id, request_id, tokens, 0, 0, 1, 1)
+    }
+
+    pub(crate) fn settle(
+        &mut self,
+        id: &str,
+        request_id: &str,
+        tokens: u64,
+        remember: bool,
+    ) -> Result<Consumed, RegistryError> {
+        call!(self, call_settle, id, request_id, tokens, 0, remember)
+    }
+
     pub(crate) fn number_of_threads(&mut self) -> usize {
         call!(self, call_get_all_usage).len()
     }
@@ -80,18 +96,41 @@ impl Instance {
     }
 }
 
+/// A hold as a snapshot has it.
+pub(crate) fn hold_state(made_for: Option<&str>, request_id: &str) -> HoldState {
+    HoldState {
+        made_for: made_for.map(Into::into),
+        request_id: request_id.into(),
+        prompt_tokens: 0,
+        completion_tokens: 0,
+        completion_before: 0,
+        holder: 0,
+        deadline: 0,
+    }
+}
+
+/// A mark as a snapshot has it.
+pub(crate) fn lost_state(made_for: Option<&str>, request_id: &str) -> LostState {
+    let made_for = made_for.map(Into::into);
+    LostState { made_for, request_id: request_id.into(), prompt_tokens: 0, completion_tokens: 0 }
+}
+
 /// A thread of which nothing is known but its id.
 pub(crate) fn state(thread_id: &str) -> ThreadState {
     ThreadState {
         thread_id: thread_id.into(),
+        birth: 1,
         parent: None,
         opened: false,
         max_tokens: 1_000,
         prompt_tokens: 0,
         completion_tokens: 0,
         request_count: 0,
+        average_tokens: 0,
         triggered_thresholds: Vec::new(),
-        undelivered_thresholds: Vec::new(),
+        pending_thresholds: Vec::new(),
         request_ids: Vec::new(),
+        holds: Vec::new(),
+        lost: Vec::new(),
     }
 }

@@ -1,7 +1,8 @@
 //! At the memory cap growth is refused, and everything else goes on.
 
 use crate::instance::{
-    Instance, RegistryError, Severity, ThreadOptions, ThreadState, Threshold, UsageEntry, call, state,
+    Instance, RegistryError, Severity, ThreadOptions, ThreadState, Threshold, UsageEntry, call, hold_state,
+    lost_state, state,
 };
 
 const KIB: usize = 1 << 10;
@@ -29,7 +30,9 @@ fn a_million_threads() {
 enum Growth {
     Threads,
     Handles,
-    Reservations,
+    Holds,
+    Marks,
+    Moved,
     Requests,
     Batches,
     Children,
@@ -37,10 +40,12 @@ enum Growth {
     Restored,
 }
 
-const GROWTHS: [Growth; 8] = [
+const GROWTHS: [Growth; 10] = [
     Growth::Threads,
     Growth::Handles,
-    Growth::Reservations,
+    Growth::Holds,
+    Growth::Marks,
+    Growth::Moved,
     Growth::Requests,
     Growth::Batches,
     Growth::Children,
@@ -75,6 +80,8 @@ struct Full {
     /// Keeps on growing it.
     growth: Growth,
     grown: usize,
+    /// What it holds: threads' ids and requests.
+    holds: Vec<(String, String)>,
 }
 
 impl Full {
@@ -82,7 +89,7 @@ impl Full {
     fn new(max_memory_bytes: usize, id_bytes: usize, line: usize, growth: Growth) -> Self {
         let instance = Instance::new(max_memory_bytes);
         let ids = Ids { bytes: id_bytes };
-        let mut full = Self { instance, ids, line, threads: 0, growth, grown: 0 };
+        let mut full = Self { instance, ids, line, threads: 0, growth, grown: 0, holds: Vec::new() };
         full.instance.set_all_thresholds();
         for n in 0..line {
             full.open(n, n.checked_sub(1)).expect("there is room");
@@ -96,9 +103,13 @@ impl Full {
     }
 
     fn open(&mut self, n: usize, parent: Option<usize>) -> Result<(), RegistryError> {
+        self.open_as(&self.ids.of(n), parent)
+    }
+
+    fn open_as(&mut self, id: &str, parent: Option<usize>) -> Result<(), RegistryError> {
         let parent = parent.map(|parent| self.ids.of(parent));
         let options = ThreadOptions { max_tokens: Some(1_000_000), parent };
-        let handle = call!(&mut self.instance, call_open_thread, &self.ids.of(n), &options)?;
+        let handle = call!(&mut self.instance, call_open_thread, id, &options)?;
         self.instance.drop(handle);
         Ok(())
     }
@@ -124,19 +135,30 @@ impl Full {
             }
             // Kept by the instance, whether the host remembers them or not.
             Growth::Handles => _ = call!(instance, call_get_budget, &ids.of(0))?,
-            Growth::Reservations => _ = call!(instance, call_reserve, &ids.of(self.line - 1), 1)?,
+            Growth::Holds => {
+                let (id, request_id) = self.next_request(256);
+                self.instance.hold(&id, &request_id, 1)?;
+                self.threads += usize::from(id == ids.of(self.threads));
+                self.holds.push((id, request_id));
+            }
+            Growth::Marks => {
+                let (id, request_id) = self.next_request(64);
+                self.instance.hold(&id, &request_id, 1)?;
+                self.threads += usize::from(id == ids.of(self.threads));
+                call!(&mut self.instance, call_settle_lost, &id, &request_id, 1, 1).expect("it is held");
+            }
+            Growth::Moved => {
+                let (child, request_id) = (id.replacen('0', "x", 1), format!("{:0256}", self.grown));
+                self.open_as(&child, Some(self.line.saturating_sub(2)))?;
+                let held = self.instance.hold(&child, &request_id, 1);
+                call!(&mut self.instance, call_cleanup_thread, &child);
+                held?;
+                self.holds.push((child, request_id));
+            }
             Growth::Requests => {
-                let request_id = format!("{:0256}", self.grown % 64);
-                let new = self.grown.is_multiple_of(64);
-                call!(
-                    instance,
-                    call_consume_once,
-                    &ids.of(self.threads - usize::from(!new)),
-                    &request_id,
-                    1,
-                    0
-                )?;
-                self.threads += usize::from(new);
+                let (id, request_id) = self.next_request(64);
+                self.instance.settle(&id, &request_id, 1, true)?;
+                self.threads += usize::from(id == ids.of(self.threads));
             }
             Growth::Batches => {
                 let entries: Vec<_> = (0..16).map(|n| ids.entry(self.threads + n, 1)).collect();
@@ -159,8 +181,15 @@ impl Full {
         Ok(())
     }
 
-    /// Every new thread is refused, again and again. A handle, a reservation, a request id or a limit of an
-    /// old one may have room.
+    /// A request, of a new thread for every so many.
+    fn next_request(&self, of_a_thread: usize) -> (String, String) {
+        let new = self.grown.is_multiple_of(of_a_thread);
+        let id = self.ids.of(self.threads - usize::from(!new));
+        (id, format!("{:0256}", self.grown % of_a_thread))
+    }
+
+    /// Every new thread is refused, again and again. A handle, a hold, a request id or a limit of an old one
+    /// may have room.
     fn refuses_to_grow(&mut self) {
         let (old, new) = (self.ids.of(0), self.ids.of(self.threads));
         let parent = Some(self.ids.of(self.line - 1)).filter(|_| self.line < LINE);
@@ -170,14 +199,17 @@ impl Full {
         for _ in 0..3 {
             assert_eq!(call!(instance, call_check_budget, &new, 1).err(), refused);
             assert_eq!(call!(instance, call_consume, &new, 1, 1).err(), refused);
-            for handle in [call!(instance, call_get_budget, &old), call!(instance, call_reserve, &old, 1)] {
-                match handle {
-                    Ok(handle) => instance.drop(handle),
-                    Err(error) => assert_eq!(Some(error), refused),
-                }
+            match call!(instance, call_get_budget, &old) {
+                Ok(handle) => instance.drop(handle),
+                Err(error) => assert_eq!(Some(error), refused),
             }
-            let once = call!(instance, call_consume_once, &old, "new", 1, 1);
-            assert!(once.is_ok() || once.err() == refused);
+            let held = instance.hold(&old, "new", 1);
+            assert_eq!(call!(instance, call_release, &old, "new"), held.is_ok());
+            assert!(held.is_ok() || held.err() == refused);
+            assert_eq!(instance.hold(&new, "new", 1).err(), refused);
+            let settled = instance.settle(&old, "remembered", 1, true);
+            assert!(settled.is_ok() || settled.err() == refused);
+            assert_eq!(instance.settle(&new, "new", 1, true).err(), refused);
             let limited = call!(instance, call_set_limit, &old, 1_000_000);
             assert!(limited.is_ok() || limited.err() == refused);
             assert_eq!(call!(instance, call_set_limit, &new, 1).err(), refused);
@@ -192,6 +224,7 @@ impl Full {
     /// All that a full registry must still do, with the largest arguments and the largest answers.
     fn goes_on(&mut self) {
         self.takes_large_arguments();
+        self.ends_holds();
         for n in (0..self.threads).rev() {
             let (id, all) = (self.ids.of(n), n >= self.line);
             // Every threshold at once, with the id in each, of every ancestor too.
@@ -200,7 +233,7 @@ impl Full {
             let refusal = call!(&mut self.instance, call_check_budget, &id, 1);
             assert!(matches!(refusal, Err(RegistryError::Exhausted(_))));
             if n.is_multiple_of(2) {
-                assert!(call!(&mut self.instance, call_take_warnings, &id).len() >= 99);
+                assert!(call!(&mut self.instance, call_pending_warnings, &id).len() >= 99);
             }
         }
         let listed = self.instance.number_of_threads();
@@ -213,6 +246,23 @@ impl Full {
             call!(&mut self.instance, call_held_tokens, &id);
         }
         self.takes_large_arguments();
+    }
+
+    /// The end of a hold takes no memory, and changing one takes none. Some go on, moved by what follows.
+    fn ends_holds(&mut self) {
+        let holds = std::mem::take(&mut self.holds);
+        for (n, (id, request_id)) in holds.iter().enumerate() {
+            match n % 5 {
+                0 => _ = self.instance.settle(id, request_id, 1, false).expect("it is held"),
+                1 => {
+                    let lost = call!(&mut self.instance, call_settle_lost, id, request_id, 1, 1);
+                    assert!(!lost.expect("it is held").repeated);
+                }
+                2 => assert!(call!(&mut self.instance, call_release, id, request_id)),
+                3 => _ = self.instance.hold(id, request_id, 0).expect("less always fits"),
+                _ => {}
+            }
+        }
     }
 
     /// The largest batch and the largest page that a host may hand over: done or refused, no trap.
@@ -242,18 +292,22 @@ impl Full {
     }
 }
 
-/// With as much as a state can have.
+/// With something of all that a state can have.
 fn largest_state(thread_id: &str) -> ThreadState {
     ThreadState {
         request_count: 64,
         request_ids: (0..64).map(|n| format!("{n:0256}")).collect(),
+        holds: (64..72).map(|n| hold_state(None, &format!("{n:0256}"))).collect(),
+        lost: (72..80).map(|n| lost_state(None, &format!("{n:0256}"))).collect(),
         ..state(thread_id)
     }
 }
 
 /// As the host library counts what a state takes as an argument.
 fn bytes_of(state: &ThreadState) -> usize {
-    128 + state.thread_id.len() + state.request_ids.iter().map(|id| id.len() + 24).sum::<usize>()
+    let holds = state.holds.iter().map(|hold| &hold.request_id);
+    let ids = holds.chain(state.lost.iter().map(|lost| &lost.request_id)).chain(&state.request_ids);
+    160 + state.thread_id.len() + ids.map(|id| id.len() + 64).sum::<usize>()
 }
 
 fn fill_and_go_on(max_memory_bytes: usize, line: usize) {
@@ -301,7 +355,7 @@ fn what_is_cleaned_up_makes_room() {
 }
 
 /// Whichever threads go: those that come fit where others were, mostly, as the allocator's classes of
-/// sizes have it. Reservations go on all the while.
+/// sizes have it. Holds go on all the while.
 #[test]
 fn a_full_registry_lives_on_by_cleaning_up() {
     for id_bytes in [8, 40, 1_024] {
@@ -309,8 +363,8 @@ fn a_full_registry_lives_on_by_cleaning_up() {
         let (first, busy) = (full.threads, full.ids.of(full.threads - 1));
         let mut cleaned_up = 0;
         while full.threads < first + 1_000 {
-            let reserved = call!(&mut full.instance, call_reserve, &busy, 1);
-            let goes_on = reserved.map(|reservation| full.instance.drop(reservation)).is_ok();
+            let goes_on = full.instance.hold(&busy, "request", 1).is_ok();
+            assert_eq!(call!(&mut full.instance, call_release, &busy, "request"), goes_on);
             if !goes_on || full.grow_once().is_err() {
                 let oldest = full.ids.of(cleaned_up);
                 assert!(call!(&mut full.instance, call_cleanup_thread, &oldest).is_some());
@@ -333,50 +387,58 @@ fn handles_do_not_leak() {
     }
 }
 
-/// Reservations give theirs back when they are dropped and when they are committed.
+/// Holds and marks give theirs back when they end, wherever they have moved.
 #[test]
-fn reservations_do_not_leak() {
+fn holds_do_not_leak() {
     let mut instance = Instance::new(2 << 20);
     call!(&mut instance, call_configure, u64::MAX);
     let options = ThreadOptions { max_tokens: None, parent: Some("parent".into()) };
-    for n in 0..100_000 {
+    for n in 0..100_000u32 {
         instance.consume("parent", 1).expect("there is room");
         let handle = call!(&mut instance, call_open_thread, "child", &options).expect("there is room");
-        let reservation = call!(&mut instance, call_reserve, "child", 1).expect("there is room");
+        let request_id = n.to_string();
+        instance.hold("child", &request_id, 1).expect("there is room");
         match n % 4 {
             0 => call!(&mut instance, call_reset_thread, "child"),
-            1 => _ = call!(&mut instance, call_cleanup_thread, "parent"),
+            1 => _ = call!(&mut instance, call_cleanup_thread, "child"),
+            2 => _ = call!(&mut instance, call_cleanup_thread, "parent"),
             _ => {}
         }
-        if n % 3 == 0 {
-            instance.drop(reservation);
-        } else {
-            let registry = instance.exports.thread_budget_registry_registry();
-            let commit = registry.reservation();
-            commit.call_commit(&mut instance.store, reservation, 1, 1).expect("no trap");
+        match n % 5 {
+            0 => _ = call!(&mut instance, call_release, "child", &request_id),
+            1 => _ = call!(&mut instance, call_settle_lost, "child", &request_id, 1, 1),
+            // Not where the hold has ended: that would make a thread.
+            _ => _ = instance.settle("child", &request_id, 1, n % 5 == 2 && n % 4 != 2),
         }
         instance.drop(handle);
         assert_eq!(call!(&mut instance, call_held_tokens, "parent"), 0);
     }
 }
 
-/// What was reserved deep in a tree can be committed when the tree is gone and the memory is full.
+/// What is held deep in a tree is settled when the memory is full, there and wherever it moves.
 #[test]
-fn commits_on_forgotten_trees_have_room() {
+fn holds_are_settled_without_memory() {
     let mut full = Full::new(12 << 20, 1_024, LINE, Growth::Threads);
-    for n in LINE..full.threads {
-        let id = full.ids.of(n);
-        call!(&mut full.instance, call_cleanup_thread, &id);
-    }
+    full.line = 0;
     let last = full.ids.of(LINE - 1);
-    let reservation = call!(&mut full.instance, call_reserve, &last, 1).expect("there is room");
-    call!(&mut full.instance, call_clear);
-    full.threads = 0;
+    let requests = ["settled", "lost", "moved", "moved and lost"];
+    for request_id in requests {
+        let freed = full.ids.of(full.threads - 1);
+        assert!(call!(&mut full.instance, call_cleanup_thread, &freed).is_some());
+        full.threads -= 1;
+        full.instance.hold(&last, request_id, 1).expect("there is room");
+    }
     full.grow();
-    let registry = full.instance.exports.thread_budget_registry_registry();
-    let commit = registry.reservation();
-    let consumed = commit.call_commit(&mut full.instance.store, reservation, 1_000_000, 0).expect("no trap");
-    assert_eq!(consumed.crossed.len(), LINE * 100);
+    let crossed = full.instance.settle(&last, "settled", 1_000_000, false).expect("it is held").crossed;
+    assert_eq!(crossed.len(), LINE * 100);
+    call!(&mut full.instance, call_settle_lost, &last, "lost", 1, 1).expect("it is held");
+    for n in (1..LINE).rev() {
+        call!(&mut full.instance, call_cleanup_thread, &full.ids.of(n)).expect("it exists");
+    }
+    let moved = full.instance.settle(&last, "moved", 5, true).expect("it is held");
+    assert_eq!(moved.usage.request_count, 3);
+    call!(&mut full.instance, call_settle_lost, &last, "moved and lost", 1, 1).expect("it is held");
+    assert!(!call!(&mut full.instance, call_has_budget, &last));
 }
 
 /// A batch whose report is about as large as what is free is done or refused.
@@ -421,8 +483,8 @@ fn reset_without_memory() {
     let opened = ThreadOptions { max_tokens: Some(100), parent: Some("parent".into()) };
     instance.consume("parent", 0).expect("there is room");
     let handle = call!(&mut instance, call_open_thread, "child", &opened).expect("there is room");
-    let reservation = call!(&mut instance, call_reserve, "child", 5).expect("there is room");
-    call!(&mut instance, call_consume_once, "child", "request", 90, 0).expect("there is room");
+    instance.hold("child", "held", 5).expect("there is room");
+    instance.settle("child", "request", 90, true).expect("there is room");
     let mut threads = 0;
     while instance.consume(&threads.to_string(), 1).is_ok() {
         threads += 1;
@@ -439,18 +501,18 @@ fn reset_without_memory() {
     assert!(!budget.call_is_detached(&mut instance.store, handle).expect("no trap"));
     assert_eq!(budget.call_usage(&mut instance.store, handle).expect("no trap").total_tokens, 0);
     assert!(budget.call_triggered_thresholds(&mut instance.store, handle).expect("no trap").is_empty());
-    assert!(call!(&mut instance, call_take_warnings, "child").is_empty());
+    assert!(call!(&mut instance, call_pending_warnings, "child").is_empty());
     assert_eq!(call!(&mut instance, call_get_usage, "parent").map(|usage| usage.total_tokens), Some(90));
-    assert_eq!(call!(&mut instance, call_held_tokens, "child"), 5, "it is the same budget");
-    instance.drop(reservation);
-    assert_eq!(call!(&mut instance, call_held_tokens, "child"), 0);
+    assert_eq!(call!(&mut instance, call_held_tokens, "child"), 0, "the hold has moved");
+    assert_eq!(call!(&mut instance, call_held_tokens, "parent"), 5);
+    instance.settle("child", "held", 4, false).expect("it is held");
     handles.into_iter().for_each(|handle| instance.drop(handle));
 
     for n in 0..threads {
         call!(&mut instance, call_cleanup_thread, &n.to_string());
     }
-    let once = call!(&mut instance, call_consume_once, "child", "request", 90, 0).expect("there is room");
-    assert!(!once.repeated, "a reset forgets requests");
-    assert_eq!(once.crossed.len(), 2);
-    assert_eq!(call!(&mut instance, call_get_usage, "parent").map(|usage| usage.total_tokens), Some(180));
+    let again = instance.settle("child", "request", 90, true).expect("there is room");
+    assert!(!again.repeated, "a reset forgets requests");
+    assert_eq!(again.crossed.len(), 2);
+    assert_eq!(call!(&mut instance, call_get_usage, "parent").map(|usage| usage.total_tokens), Some(184));
 }

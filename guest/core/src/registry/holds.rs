@@ -8,6 +8,13 @@ use crate::request::{Hold, Request};
 use crate::thread::ThreadBudget;
 use crate::tokens::Tokens;
 use crate::{MAX_HOLDS, MAX_REQUEST_ID_BYTES};
+use alloc::rc::Rc;
+
+/// What a request with a hold or a mark takes at most beside its id.
+pub(super) const REQUEST_BYTES: usize = 512;
+
+/// What a request that is remembered takes at most beside its id.
+pub(super) const REMEMBERED_BYTES: usize = 512;
 
 /// What a hold is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,39 +65,36 @@ impl Registry {
     /// [`Registry::get_budget`].
     pub fn hold(&mut self, thread_id: &str, request_id: &str, wanted: Wanted) -> Result<Held, RegistryError> {
         check_ids(thread_id, request_id)?;
-        let (request, hold) = match self.requests.get(thread_id, request_id).cloned() {
-            Some(request) => {
-                let hold = changed(&request, wanted)?;
-                (request, hold)
+        let (thread, request) = self.look_up(thread_id, request_id);
+        if let Some((thread, request)) = thread.as_ref().zip(request) {
+            let hold = changed(thread, &request, wanted)?;
+            self.requests.hold(thread, &request, hold);
+            return Ok(thread.held(hold.tokens.completion, false));
+        }
+        let room = match &thread {
+            Some(thread) if thread.remembers(request_id) => return Ok(thread.held(0, true)),
+            Some(thread) => {
+                may_hold_another(thread)?;
+                thread.admit(wanted.least_tokens(), 0)?
             }
             None => {
-                let thread = self.threads.get(thread_id).cloned();
-                if let Some(thread) = thread.as_ref().filter(|thread| thread.remembers(request_id)) {
-                    return Ok(thread.held(0, true));
-                }
-                let room = match &thread {
-                    Some(thread) => {
-                        may_hold_another(thread)?;
-                        thread.admit(wanted.least_tokens(), 0)?
-                    }
-                    None => {
-                        self.room_for_a_thread()?;
-                        let budget = Budget::new(self.max_tokens_per_thread);
-                        budget.admit(thread_id, 0, wanted.least_tokens())?
-                    }
-                };
-                self.room_for_a_request()?;
-                let thread = thread.map_or_else(|| self.get_or_create(thread_id), Ok)?;
-                (self.requests.add(&thread, None, request_id), wanted.cut_down(room, 0))
+                self.room_for_a_thread()?;
+                let budget = Budget::new(self.max_tokens_per_thread);
+                budget.admit(thread_id, 0, wanted.least_tokens())?
             }
         };
-        self.requests.hold(&request, hold);
-        Ok(request.at().held(hold.tokens.completion, false))
+        self.room_to_grow(REQUEST_BYTES + request_id.len())?;
+        let thread = thread.map_or_else(|| self.get_or_create(thread_id), Ok)?;
+        let hold = wanted.cut_down(room, 0);
+        let request = self.requests.add(&thread, request_id);
+        self.requests.hold(&thread, &request, hold);
+        Ok(thread.held(hold.tokens.completion, false))
     }
 
     /// Replace the request's hold by what was used, or add to its mark what was used beyond that. With
-    /// `remember` the thread keeps the request id among its latest [`REQUEST_WINDOW`](crate::REQUEST_WINDOW)
-    /// or, where it is gone, the ancestor that is charged keeps a mark.
+    /// `remember` the thread keeps the request id among its latest
+    /// [`REQUEST_WINDOW`](crate::REQUEST_WINDOW) or, where it is gone, the ancestor that is charged keeps
+    /// a mark.
     ///
     /// Without hold or mark nothing is counted where the thread remembers the request. Otherwise it is
     /// counted as [`Registry::consume`] does, if it is to be remembered.
@@ -108,39 +112,31 @@ impl Registry {
     ) -> Result<Consumed, RegistryError> {
         check_ids(thread_id, request_id)?;
         let used = Tokens::new(prompt_tokens, completion_tokens);
-        let Some(request) = self.requests.get(thread_id, request_id).cloned() else {
-            return self.settle_without_hold(thread_id, request_id, used, remember);
+        let (thread, request) = self.look_up(thread_id, request_id);
+        let Some((thread, request)) = thread.as_ref().zip(request) else {
+            return match thread {
+                Some(thread) if thread.remembers(request_id) => Ok(thread.repeated()),
+                _ if !remember => Err(RegistryError::UnknownHold),
+                _ => {
+                    self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
+                    let thread = self.get_or_create(thread_id)?;
+                    thread.remember(request_id);
+                    Ok(self.charge(&thread, used, None))
+                }
+            };
         };
-        let (thread, charged) = (request.at(), request.charged());
+        let charged = request.charged.get();
         if !remember {
-            self.requests.end(&request);
+            self.requests.end(thread, &request);
         } else if request.is_moved() {
-            request.release();
-            self.requests.mark(&request, used);
+            self.requests.mark(thread, &request, used);
+            self.requests.release(thread, &request);
         } else {
-            self.room_to_grow()?;
-            self.requests.end(&request);
+            self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
+            self.requests.end(thread, &request);
             thread.remember(request_id);
         }
-        Ok(self.charge(&thread, used, charged))
-    }
-
-    fn settle_without_hold(
-        &mut self,
-        thread_id: &str,
-        request_id: &str,
-        used: Tokens,
-        remember: bool,
-    ) -> Result<Consumed, RegistryError> {
-        if let Some(thread) = self.remembering(thread_id, request_id) {
-            return Ok(thread.repeated());
-        }
-        if !remember {
-            return Err(RegistryError::UnknownHold);
-        }
-        let thread = self.get_budget(thread_id)?;
-        thread.remember(request_id);
-        Ok(self.charge(&thread, used, None))
+        Ok(self.charge(thread, used, charged))
     }
 
     /// Replace the hold of somebody who is gone by what may have been used. The mark that it leaves, of which
@@ -159,28 +155,43 @@ impl Registry {
         completion_tokens: u64,
     ) -> Result<Consumed, RegistryError> {
         check_ids(thread_id, request_id)?;
-        let Some(request) = self.requests.get(thread_id, request_id).cloned() else {
-            let thread = self.remembering(thread_id, request_id).ok_or(RegistryError::UnknownHold)?;
-            return Ok(thread.repeated());
-        };
-        let (thread, charged) = (request.at(), request.charged());
-        if request.hold().is_none() {
-            return Ok(thread.repeated());
+        match self.look_up(thread_id, request_id) {
+            (Some(thread), Some(request)) if request.hold.get().is_some() => {
+                let used = Tokens::new(prompt_tokens, completion_tokens);
+                let charged = request.charged.get();
+                self.requests.mark(&thread, &request, used);
+                self.requests.release(&thread, &request);
+                Ok(self.charge(&thread, used, charged))
+            }
+            (Some(thread), Some(_)) => Ok(thread.repeated()),
+            (Some(thread), None) if thread.remembers(request_id) => Ok(thread.repeated()),
+            _ => Err(RegistryError::UnknownHold),
         }
-        let used = Tokens::new(prompt_tokens, completion_tokens);
-        request.release();
-        self.requests.mark(&request, used);
-        Ok(self.charge(&thread, used, charged))
     }
 
     /// Let go of the request's hold: nothing was sent. Says whether there was one.
     pub fn release(&mut self, thread_id: &str, request_id: &str) -> bool {
-        let held =
-            self.requests.get(thread_id, request_id).filter(|request| request.hold().is_some()).cloned();
-        held.is_some_and(|request| {
-            self.requests.release(&request);
-            true
-        })
+        match self.look_up(thread_id, request_id) {
+            (Some(thread), Some(request)) if request.hold.get().is_some() => {
+                self.requests.release(&thread, &request);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The request, if it has a hold or a mark, and the thread where it counts or would count: the one of
+    /// that id or, if it was made for one that is gone, an ancestor of that.
+    pub(super) fn look_up(
+        &self,
+        thread_id: &str,
+        request_id: &str,
+    ) -> (Option<ThreadBudget>, Option<Rc<Request>>) {
+        if let Some((ancestor, request)) = self.requests.moved(thread_id, request_id) {
+            return (Some(ancestor), Some(request));
+        }
+        let thread = self.threads.get(thread_id);
+        (thread.cloned(), thread.and_then(|thread| thread.own_request(request_id)))
     }
 
     /// Count what a request used or, where it was charged before, what is more.
@@ -188,33 +199,23 @@ impl Registry {
         let more = charged.map_or(used, |charged| used.beyond(charged));
         thread.charge(more, charged.is_none(), &self.thresholds)
     }
-
-    /// The thread, if it remembers the request.
-    pub(super) fn remembering(&self, thread_id: &str, request_id: &str) -> Option<&ThreadBudget> {
-        self.threads.get(thread_id).filter(|thread| thread.remembers(request_id))
-    }
-
-    pub(super) fn room_for_a_request(&mut self) -> Result<(), RegistryError> {
-        self.room_to_grow()?;
-        self.requests.reserve().map_err(|_| RegistryError::OutOfMemory)
-    }
 }
 
-/// The hold that the request gets in the place of the one it has, or beside its mark.
-fn changed(request: &Request, wanted: Wanted) -> Result<Hold, RegistryError> {
-    let thread = request.at();
+/// The hold that a request gets which has one, or a mark.
+fn changed(thread: &ThreadBudget, request: &Request, wanted: Wanted) -> Result<Hold, RegistryError> {
     let before = request.held_tokens();
     let all = wanted.hold(wanted.completion_tokens);
-    if request.hold().is_none() && !request.is_moved() {
-        may_hold_another(&thread)?;
-    } else if request.hold().is_some() && all.tokens.total() <= before {
+    if request.hold.get().is_some() && all.tokens.total() <= before {
         return Ok(all);
+    }
+    if request.hold.get().is_none() && !request.is_moved() {
+        may_hold_another(thread)?;
     }
     Ok(wanted.cut_down(thread.admit(wanted.least_tokens(), before)?, before))
 }
 
 fn may_hold_another(thread: &ThreadBudget) -> Result<(), RegistryError> {
-    if thread.own_holds() < MAX_HOLDS { Ok(()) } else { Err(RegistryError::TooManyHolds(MAX_HOLDS.into())) }
+    if thread.own_holds() < MAX_HOLDS { Ok(()) } else { Err(RegistryError::TooManyHolds(MAX_HOLDS as u32)) }
 }
 
 fn check_ids(thread_id: &str, request_id: &str) -> Result<(), RegistryError> {

@@ -1,6 +1,6 @@
 //! Threads as data, and back.
 
-use super::holds::check_request_id;
+use super::holds::{REMEMBERED_BYTES, REQUEST_BYTES, check_request_id};
 use super::{Registry, check_id};
 use crate::MAX_PAGE;
 use crate::error::{InvalidRequestId, InvalidThreadId, RegistryError};
@@ -21,12 +21,12 @@ impl Registry {
         let mut page: Vec<_> = self.threads.iter_after(after).take(limit).collect();
         // What the states take here, and again in a copy.
         let bytes = |page: &[ThreadBudget]| -> usize {
-            page.iter().map(|thread| 2 * ThreadState::bytes_of(thread, &self.requests) + row_bytes).sum()
+            page.iter().map(|thread| 2 * ThreadState::bytes_of(thread) + row_bytes).sum()
         };
         while page.len() > 1 && !has_room(bytes(&page)) {
             page.truncate(page.len() / 2);
         }
-        page.iter().map(|thread| ThreadState::of(thread, &self.requests)).collect()
+        page.iter().map(ThreadState::of).collect()
     }
 
     /// Bring threads back, all or none. None of them may exist; a parent must, or come earlier in
@@ -59,10 +59,11 @@ impl Registry {
         if state.parent.is_some() && !state.opened {
             return Err(state.invalid("a thread with a parent was opened"));
         }
-        let budget = state.check().map_err(|why| state.invalid(why))?;
+        let (budget, crossings) = state.check().map_err(|why| state.invalid(why))?;
         let parent = state.parent.as_deref();
         let parent = parent.map(|parent| self.parent_for(&state.thread_id, parent)).transpose()?;
-        let thread = self.create(&state.thread_id, state.birth, budget, state.opened, parent.as_ref())?;
+        let thread =
+            self.create(&state.thread_id, state.birth, budget, crossings, state.opened, parent.as_ref())?;
         let requests = self.restore_requests(state, &thread);
         if requests.is_err() {
             self.take_back(&thread);
@@ -73,32 +74,31 @@ impl Registry {
     fn restore_requests(&mut self, state: &ThreadState, thread: &ThreadBudget) -> Result<(), RegistryError> {
         for request_id in &state.request_ids {
             check_request_id(request_id).map_err(|_| state.invalid(InvalidRequestId::TEXT))?;
-            let known =
-                thread.remembers(request_id) || self.requests.get(&state.thread_id, request_id).is_some();
-            if known {
-                return Err(state.invalid("it remembers a request that is also something else"));
+            let is_open = self.requests.moved(&state.thread_id, request_id).is_some();
+            if is_open || thread.remembers(request_id) {
+                return Err(state.invalid("it remembers a request twice, or one with a hold or a mark"));
             }
-            self.room_to_grow()?;
+            self.room_to_grow(REMEMBERED_BYTES + request_id.len())?;
             thread.remember(request_id);
         }
         for hold in &state.holds {
             let request = self.request_of(state, thread, hold.made_for.as_deref(), &hold.request_id)?;
-            let fits =
-                |thread: ThreadBudget| thread.held_tokens().checked_add(hold.hold().tokens.total()).is_some();
-            if request.hold().is_some() {
+            let tokens = hold.hold().tokens.total();
+            let fits = |thread: ThreadBudget| thread.held_tokens().checked_add(tokens).is_some();
+            if request.hold.get().is_some() {
                 return Err(state.invalid("a request has one hold"));
             }
             if !thread.line().all(fits) {
                 return Err(state.invalid("what is held passes 2^64-1 tokens"));
             }
-            self.requests.hold(&request, hold.hold());
+            self.requests.hold(thread, &request, hold.hold());
         }
         for lost in &state.lost {
             let request = self.request_of(state, thread, lost.made_for.as_deref(), &lost.request_id)?;
-            if request.charged().is_some() {
+            if request.charged.get().is_some() {
                 return Err(state.invalid("a request has one mark"));
             }
-            self.requests.mark(&request, lost.charged());
+            self.requests.mark(thread, &request, lost.charged());
         }
         Ok(())
     }
@@ -113,29 +113,32 @@ impl Registry {
     ) -> Result<Rc<Request>, RegistryError> {
         check_request_id(request_id).map_err(|_| state.invalid(InvalidRequestId::TEXT))?;
         let owner = made_for.unwrap_or(&state.thread_id);
-        if made_for.is_some() {
-            check_id(owner).map_err(|_| state.invalid(InvalidThreadId::TEXT))?;
-            if thread.line().any(|thread| thread.thread_id() == owner) {
-                return Err(state.invalid("what moves here comes from below"));
+        check_id(owner).map_err(|_| state.invalid(InvalidThreadId::TEXT))?;
+        if made_for.is_some() && thread.line().any(|thread| thread.thread_id() == owner) {
+            return Err(state.invalid("what moved to it was made for a thread below it"));
+        }
+        match self.look_up(owner, request_id) {
+            (Some(at), Some(request)) if at.is(thread) => Ok(request),
+            (_, Some(_)) => Err(state.invalid("a request with a hold or a mark has one elsewhere, too")),
+            (Some(owner), None) if owner.remembers(request_id) => {
+                Err(state.invalid("a request with a hold or a mark is remembered, too"))
             }
-        }
-        if self.remembering(owner, request_id).is_some() {
-            return Err(state.invalid("a request with a hold or a mark is remembered, too"));
-        }
-        match self.requests.get(owner, request_id) {
-            Some(request) if request.is_at(thread) => Ok(request.clone()),
-            Some(_) => Err(state.invalid("a request with a hold or a mark has one elsewhere, too")),
-            None => {
-                self.room_for_a_request()?;
-                Ok(self.requests.add(thread, made_for, request_id))
+            (_, None) => {
+                self.room_to_grow(REQUEST_BYTES + owner.len() + request_id.len())?;
+                self.requests.reserve().map_err(|_| RegistryError::OutOfMemory)?;
+                Ok(match made_for {
+                    None => self.requests.add(thread, request_id),
+                    Some(_) => self.requests.add_moved(thread, owner, request_id),
+                })
             }
         }
     }
 
     /// Undo the restoring of a thread that has no children yet.
     fn take_back(&mut self, thread: &ThreadBudget) {
-        self.requests.held_at(thread).iter().for_each(|request| self.requests.end(request));
-        self.requests.marked_at(thread).iter().for_each(|request| self.requests.end(request));
+        while let Some(request) = thread.a_request() {
+            self.requests.end(thread, &request);
+        }
         self.forget(thread, None);
     }
 }

@@ -1,8 +1,25 @@
 """A token budget for every thread of an LLM agent, kept by a WebAssembly component."""
 
+from .budget import DEFAULT_WARNING_THRESHOLDS, Consumption, ThreadBudget
+from .contract import (
+    Acknowledgement,
+    BudgetThresholdCrossed,
+    BudgetWarning,
+    Consumed,
+    Held,
+    HoldState,
+    LostState,
+    Severity,
+    ThreadState,
+    Threshold,
+    Usage,
+    UsageEntry,
+)
 from .errors import (
     BatchTooLargeError,
     BudgetExhaustedError,
+    ContractError,
+    ForkedError,
     InvalidRequestIdError,
     InvalidStateError,
     InvalidThreadIdError,
@@ -14,20 +31,12 @@ from .errors import (
     RegistryMemoryError,
     ThreadBudgetError,
     TooDeepError,
+    TooManyHoldsError,
     TooManyThreadsError,
+    UnknownHoldError,
     UnknownParentError,
 )
-from .handles import Consumed, ConsumedOnce, Reservation, ThreadBudget
-from .records import (
-    BudgetWarning,
-    FinalBudget,
-    Severity,
-    ThreadState,
-    Threshold,
-    ThresholdCrossed,
-    Usage,
-    UsageEntry,
-)
+from .hold import Hold, LostCalls
 from .registry import (
     ThreadBudgetRegistry,
     configure_budget_registry,
@@ -35,35 +44,47 @@ from .registry import (
     reset_budget_registry,
 )
 
+__version__ = "0.2.0"
+
 __all__ = [
+    "DEFAULT_WARNING_THRESHOLDS",
+    "Acknowledgement",
     "BatchTooLargeError",
     "BudgetExhaustedError",
+    "BudgetThresholdCrossed",
     "BudgetWarning",
     "Consumed",
-    "ConsumedOnce",
-    "FinalBudget",
+    "Consumption",
+    "ContractError",
+    "ForkedError",
+    "Held",
+    "Hold",
+    "HoldState",
     "InvalidRequestIdError",
     "InvalidStateError",
     "InvalidThreadIdError",
     "InvalidThresholdError",
     "LoadError",
+    "LostCalls",
+    "LostState",
     "OptionsDifferError",
     "ParentCycleError",
     "RegistryLostError",
     "RegistryMemoryError",
-    "Reservation",
     "Severity",
     "ThreadBudget",
     "ThreadBudgetError",
     "ThreadBudgetRegistry",
     "ThreadState",
     "Threshold",
-    "ThresholdCrossed",
     "TooDeepError",
+    "TooManyHoldsError",
     "TooManyThreadsError",
+    "UnknownHoldError",
     "UnknownParentError",
     "Usage",
     "UsageEntry",
+    "__version__",
     "configure_budget_registry",
     "get_budget_registry",
     "reset_budget_registry",

@@ -1,341 +1,465 @@
 """Calls through wasmtime's C API, with everything that depends on a function's type worked out once.
 
 wasmtime's own Python conversion asks for every part of every type again at every call, and reads each value field by
-field. Here a type is read when the component is loaded and becomes a plan: a `struct` format for the 24 bytes that
-a C value has after its kind, and what to do with the one field that this yields. A whole record, or a whole list of
-them, is then read and written at once.
+field. Here the type of a function becomes Python code when the function is first used: a `struct` format for its
+arguments, one for each record of its result, and the expressions between those and Python's values.
+
+A value of the C API has 32 bytes: 8 for its kind, 24 for the rest. What `struct` makes of these 24 are its items.
 """
 
 from __future__ import annotations
 
 import ctypes
+import inspect
 import struct
-from collections.abc import Callable, Mapping
-from ctypes import c_char_p, c_size_t, c_void_p, string_at
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, NamedTuple
+from types import CodeType
+from typing import Any, NamedTuple, is_typeddict
 
-from wasmtime import Store, WasmtimeError, component
 from wasmtime import _ffi as ffi  # the public API has no other way to call a function than its conversion
+from wasmtime import component
 
-#: The Python class of a record or enum of the contract, found by its fields' or cases' names.
-Classes = Mapping[tuple[str, ...], Callable[..., Any]]
+#: The Python class of a record, enum or error, found by its fields or cases, or by the case's name.
+Classes = Mapping[Any, Any]
 
-
-class _Plan(NamedTuple):
-    kind: int
-    """What the C API calls the type."""
-    format: str
-    """How the 24 bytes of payload are read and written: a `struct` format of one field."""
-    lift: Callable[[Any], Any] | None
-    """From that field to Python; the field is the value already when None."""
-    lower: Callable[[Any, list[object]], Any]
-    """From Python to that field. What has to live until the call is over goes into the list."""
-
-
-_SLICE = struct.Struct("=QQ8x")
-_VARIANT = struct.Struct("=QQQ")
-_RESULT = struct.Struct("=?7xQ8x")
-
-_val = ffi.wasmtime_component_val_t
-_entry = ffi.wasmtime_component_valrecord_entry_t
-_VAL_SIZE = 32
-_ENTRY_SIZE = 48
-if (ctypes.sizeof(_val), _val.of.offset, ctypes.sizeof(_entry), _entry.val.offset) != (_VAL_SIZE, 8, _ENTRY_SIZE, 16):
+_VALUE = 32
+_ENTRY = 48  # of a record: a name, and a value
+_val, _entry = ffi.wasmtime_component_val_t, ffi.wasmtime_component_valrecord_entry_t
+if (ctypes.sizeof(_val), _val.of.offset, ctypes.sizeof(_entry), _entry.val.offset) != (_VALUE, 8, _ENTRY, 16):
     raise ImportError("thread_budget reads wasmtime's values as 64-bit machines lay them out; this is not one")
 
+#: The memory of this process: a slice of it is `bytes`, and `struct` reads at an address.
+memory: Any = (ctypes.c_char * (2**63 - 1)).from_address(0)
 
-def _prototype(name: str, restype: Any, *argtypes: Any) -> Any:
-    # Indexing the library gives a function of our own, so that wasmtime's keeps its argument types.
-    function = ffi.dll[name]
-    function.restype, function.argtypes = restype, argtypes
+#: Where the text of a `bytes` object is, from its `id`.
+_TEXT = bytes.__basicsize__ - 1
+_probe = b"thread-budget"
+if memory[id(_probe) + _TEXT : id(_probe) + _TEXT + len(_probe)] != _probe:
+    raise ImportError("thread_budget needs CPython")
+
+#: No text of the contract is longer than this, in bytes. A longer one is cut to be just too long, so that it is refused
+#: whatever the component's memory holds.
+_LONGEST = 1_024
+
+# The lock of the interpreter is kept during a call. No Python runs inside it then, so that a store is never entered
+# twice, nor forked in the middle of a call.
+_dll = ctypes.PyDLL(str(ffi.filename))
+
+
+def c_function(name: str, restype: Any = None) -> Any:
+    """A function of wasmtime, to be called with arguments that are C values already."""
+    function = _dll[name]
+    function.restype = restype
     return function
 
 
-_func_call = _prototype(
-    "wasmtime_component_func_call", c_void_p, c_void_p, c_void_p, c_char_p, c_size_t, c_void_p, c_size_t
-)
-_val_delete = _prototype("wasmtime_component_val_delete", None, c_void_p)
-_resource_clone = _prototype(
-    "wasmtime_component_resource_any_clone", ctypes.POINTER(ffi.wasmtime_component_resource_any_t), c_void_p
-)
-_ResultSpace = ctypes.c_uint8 * _VAL_SIZE
+func_call = c_function("wasmtime_component_func_call", ctypes.c_void_p)
+val_delete = c_function("wasmtime_component_val_delete")
+_clone = c_function("wasmtime_component_resource_any_clone", ctypes.c_void_p)
 
 
-class RefusedError(Exception):
-    """The component answered with an error of the contract: its case and payload."""
-
-    def __init__(self, case: str, payload: Any) -> None:
-        super().__init__(case, payload)
-        self.case, self.payload = case, payload
+def resource_clone(address: int) -> int:
+    """The address of a copy, since what is in a result is freed with it."""
+    copy: int = _clone(ctypes.c_void_p(address))
+    return copy
 
 
-class Function:
-    """An exported function. Call it with the store's lock held."""
+class Plan(NamedTuple):
+    """How values of one type go to C and come back."""
 
-    def __init__(self, store: Store, function: component.Func, classes: Classes) -> None:
-        kind = function.type(store)
-        self._function = function  # the address below is into it
-        self._address = ctypes.addressof(function._func)
-        self._context = ctypes.cast(store._context(), c_void_p)
-        self._plans = [(name.replace("-", "_"), _plan(ty, classes)) for name, ty in kind.params]
-        self._params = struct.Struct("=" + "".join(f"B7x{plan.format}" for _, plan in self._plans))
-        result = kind.result
-        self._result = None if result is None else _lift_val(_plan(result, classes))
+    kind: int
+    """What the C API calls the type."""
+    format: str
+    """The `struct` format of the 24 bytes."""
+    lower: Callable[[Any, list[object]], tuple[Any, ...]]
+    """From Python to the items. What has to live until the call is over goes into the list."""
+    lift: str
+    """The expression from the items, which are `{0}`, `{1}` and so on, to Python."""
+    owns: str = "True"
+    """The condition under which C memory hangs on the items."""
 
-    def lower(self, *arguments: Any) -> tuple[bytes, list[object]]:
-        """The arguments for `call`. ``TypeError`` and ``ValueError`` come from here, before anything is called."""
-        keep: list[object] = []
-        fields: list[Any] = []
-        for (name, plan), argument in zip(self._plans, arguments, strict=True):
-            try:
-                fields += plan.kind, plan.lower(argument, keep)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{name}: {error}") from None
-        return self._params.pack(*fields), keep
-
-    def call(self, lowered: tuple[bytes, list[object]]) -> Any:
-        """Call it. `RefusedError` for an error of the contract, `WasmtimeError` for a trap."""
-        params, _keep = lowered
-        if self._result is None:
-            error = _func_call(self._address, self._context, params, len(self._plans), None, 0)
-            _raise_if(error)
-            return None
-        space = _ResultSpace()
-        error = _func_call(self._address, self._context, params, len(self._plans), space, 1)
-        _raise_if(error)
-        try:
-            return self._result(space)
-        finally:
-            _val_delete(space)
+    @property
+    def items(self) -> int:
+        """How many items there are."""
+        return sum(letter in "?IQd" for letter in self.format)
 
 
-def _raise_if(error: int | None) -> None:
-    if error:
-        raise WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t)))
+class Function(NamedTuple):
+    """What is known of an exported function before there is an instance."""
+
+    parameters: list[str]
+    """Their names, as Python writes them."""
+    code: CodeType
+    """Defines the function, in a name space that has `names` and what `bind` is given."""
+    names: dict[str, Any]
 
 
-def _lift_val(plan: _Plan) -> Callable[[Any], Any]:
-    """What reads a value, kind included, from 32 bytes."""
-    unpack = struct.Struct(f"=8x{plan.format}").unpack
-    lift = plan.lift
-    if lift is None:
-        return lambda data: unpack(data)[0]
-    return lambda data: lift(unpack(data)[0])
+def compile_function(name: str, kind: component.FuncType, classes: Classes) -> Function:
+    """Write the function that its type asks for."""
+    types = _Types(classes)
+    parameters = [parameter.replace("-", "_") for parameter, _ in kind.params]
+    plans = [types.plan(ty) for _, ty in kind.params]
+    given, prepare, packed = types.lowered(plans, [f"{parameter}: " for parameter in parameters])
+    types.names |= {f"size{number}": ctypes.c_size_t(number) for number in (0, 1, len(plans))}
+    types.names["pack"] = _struct(f"B7x{plan.format}" for plan in plans).pack
+    arguments = f"pack({', '.join(packed)}), size{len(plans)}" if plans else "None, size0"
+    if kind.result is None:
+        space, answer = "None, size0", ["    return None"]
+    else:
+        prepare.append("    space = Space()")
+        space, answer = "space, size1", types.answer(types.plan(kind.result), _makes_resource(kind.result))
+    source = [
+        f"def function({', '.join(given)}):",
+        "    if instance.lost is not None: instance.refuse()",
+        "    keep = []",
+        *prepare,
+        "    with lock:",
+        f"        error = func_call(address, context, {arguments}, {space})",
+        "    if error: instance.trapped(error)",
+        *answer,
+    ]
+    return Function(parameters, compile("\n".join(source), f"<{name}>", "exec"), types.names)
 
 
-def _lower_val(plan: _Plan) -> Callable[[Any, list[object]], int]:
-    """What writes a value, kind included, and returns its address."""
-    pack = struct.Struct(f"=B7x{plan.format}").pack
-    return lambda value, keep: _address_of(pack(plan.kind, plan.lower(value, keep)), keep)
+def _makes_resource(ty: component.ValType) -> bool:
+    return isinstance(ty, component.ResultType) and isinstance(ty.ok, component.OwnType)
+
+
+def bind(function: Function, **of_instance: Any) -> Callable[..., Any]:
+    """The function of an instance: `instance`, its `lock` and `context`, the `address` of its function, and `resource`,
+    which makes an object of the address of one.
+    """
+    names = {**function.names, **of_instance}
+    exec(function.code, names)
+    # Out of the name space, which would refer to itself through it.
+    bound: Callable[..., Any] = names.pop("function")
+    return bound
 
 
 def _address_of(data: bytes, keep: list[object]) -> int:
     keep.append(data)
-    return c_void_p.from_buffer(c_char_p(data)).value or 0  # half the time of a cast
+    return id(data) + _TEXT
 
 
-def _string_at(slice_: bytes) -> bytes:
-    size, address = _SLICE.unpack(slice_)
-    return string_at(address, size) if size else b""
-
-
-def _lower_string(value: Any, keep: list[object]) -> bytes:
+def text(value: Any, said: str = "") -> bytes:
+    """What goes to C of a string."""
     if not isinstance(value, str):
-        raise TypeError(f"expected a str, not {type(value).__name__}")
+        raise TypeError(f"{said}expected a str, not {type(value).__name__}")
     try:
-        data = value.encode()
+        return value[: _LONGEST + 1].encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"expected text, not a lone surrogate (character {error.start})") from None
-    return _SLICE.pack(len(data), _address_of(data, keep))
+        raise ValueError(f"{said}expected text, not a lone surrogate (character {error.start})") from None
 
 
-def _lower_bool(value: Any, _: list[object]) -> bool:
+def unsigned(value: Any, largest: int, said: str = "") -> int:
+    """What goes to C of a count."""
+    if type(value) is not int:
+        # A bool is an int to Python, but never a count; an integer of another library is one.
+        if isinstance(value, bool) or not hasattr(value, "__index__"):
+            raise TypeError(f"{said}expected an int, not {type(value).__name__}")
+        value = int(value.__index__())
+    if not 0 <= value <= largest:
+        raise ValueError(f"{said}expected 0 to {largest:,}, not {value:,}")
+    return value  # type: ignore[no-any-return]
+
+
+def _lower_text(value: Any, keep: list[object]) -> tuple[Any, ...]:
+    data = text(value)
+    return len(data), _address_of(data, keep)
+
+
+def _lower_bool(value: Any, _keep: list[object]) -> tuple[Any, ...]:
     if not isinstance(value, bool):
         raise TypeError(f"expected a bool, not {type(value).__name__}")
-    return value
+    return (value,)
 
 
-def _lower_float(value: Any, _: list[object]) -> float:
+def _lower_float(value: Any, _keep: list[object]) -> tuple[Any, ...]:
     if type(value) not in (float, int):
         raise TypeError(f"expected a float, not {type(value).__name__}")
-    return float(value)
+    return (float(value),)
 
 
-def _unsigned(bits: int) -> Callable[[Any, list[object]], int]:
-    largest = (1 << bits) - 1
-
-    def lower(value: Any, _: list[object]) -> int:
-        if type(value) is not int:
-            # A bool is an int to Python, but never a count; an integer of another library is one.
-            if isinstance(value, bool) or not hasattr(value, "__index__"):
-                raise TypeError(f"expected an int, not {type(value).__name__}")
-            value = int(value.__index__())
-        if not 0 <= value <= largest:
-            raise ValueError(f"expected 0 to {largest:,}, not {value:,}")
-        return value  # type: ignore[no-any-return]
-
-    return lower
+def _lower_unsigned(bits: int) -> Callable[[Any, list[object]], tuple[Any, ...]]:
+    return lambda value, _keep: (unsigned(value, (1 << bits) - 1),)
 
 
-def _lower_resource(value: Any, _: list[object]) -> int:
-    return ctypes.addressof(value.ptr().contents)
+def _lower_resource(value: Any, _keep: list[object]) -> tuple[Any, ...]:
+    return (value.address,)
 
 
-def _lift_resource(address: int) -> component.ResourceAny:
-    # A copy, since the original is freed with the result.
-    return component.ResourceAny._from_ptr(_resource_clone(address))
-
-
-_SCALARS: dict[type, _Plan] = {
-    component.Bool: _Plan(ffi.WASMTIME_COMPONENT_BOOL.value, "?23x", None, _lower_bool),
-    component.U32: _Plan(ffi.WASMTIME_COMPONENT_U32.value, "I20x", None, _unsigned(32)),
-    component.U64: _Plan(ffi.WASMTIME_COMPONENT_U64.value, "Q16x", None, _unsigned(64)),
-    component.F64: _Plan(ffi.WASMTIME_COMPONENT_F64.value, "d16x", None, _lower_float),
-    component.String: _Plan(
-        ffi.WASMTIME_COMPONENT_STRING.value, "24s", lambda slice_: _string_at(slice_).decode(), _lower_string
-    ),
-    component.OwnType: _Plan(ffi.WASMTIME_COMPONENT_RESOURCE.value, "Q16x", _lift_resource, _lower_resource),
-    component.BorrowType: _Plan(ffi.WASMTIME_COMPONENT_RESOURCE.value, "Q16x", _lift_resource, _lower_resource),
-}
-
-
-def _plan(ty: component.ValType, classes: Classes) -> _Plan:
-    """The plan of any type that the contract uses."""
-    if type(ty) in _SCALARS:
-        return _SCALARS[type(ty)]
-    match ty:
-        case component.EnumType():
-            return _enum(classes[tuple(ty.names)])
-        case component.RecordType():
-            return _record(ty, classes)
-        case component.ListType():
-            return _list(_plan(ty.element, classes))
-        case component.TupleType():
-            return _tuple([_plan(element, classes) for element in ty.elements])
-        case component.OptionType():
-            return _option(_plan(ty.payload, classes))
-        case component.VariantType():
-            return _variant({name: None if case is None else _plan(case, classes) for name, case in ty.cases})
-        case component.ResultType():
-            ok, err = (None if case is None else _plan(case, classes) for case in (ty.ok, ty.err))
-            return _result(ok, err)
-    raise TypeError(f"the component uses a type that its contract does not: {ty}")
-
-
-def _output_only(_value: Any, _keep: list[object]) -> Any:
+def _output_only(_value: Any, _keep: list[object]) -> tuple[Any, ...]:
     raise TypeError("the contract has no such argument")
 
 
-def _enum(cls: Any) -> _Plan:
-    members = {member.value.encode(): member for member in cls}
+def _values_of(cls: Any, fields: Sequence[str], optional: Sequence[bool]) -> Callable[[Any], Sequence[Any]]:
+    """What reads the fields of a record: of an object that has them as attributes, or of a mapping."""
+    get = attrgetter(*fields) if len(fields) > 1 else lambda value, name=fields[0]: (getattr(value, name),)
 
-    def lower(value: Any, keep: list[object]) -> bytes:
-        return _lower_string(cls(value).value, keep)
+    def values_of(value: Any) -> Sequence[Any]:
+        try:
+            values: Sequence[Any] = get(value)
+        except AttributeError:
+            if not isinstance(value, Mapping):
+                raise TypeError(f"expected a {cls.__name__}, not {type(value).__name__}") from None
+        else:
+            return values
+        if unknown := value.keys() - set(fields):
+            raise TypeError(f"a {cls.__name__} has no {', '.join(map(repr, sorted(unknown)))}")
+        if missing := [name for name, may in zip(fields, optional) if name not in value and not may]:
+            raise TypeError(f"a {cls.__name__} needs {', '.join(map(repr, missing))}")
+        return [value.get(name) for name in fields]
 
-    kind = ffi.WASMTIME_COMPONENT_ENUM.value
-    return _Plan(kind, "24s", lambda slice_: members[_string_at(slice_)], lower)
-
-
-def _record(ty: component.RecordType, classes: Classes) -> _Plan:
-    names = [name for name, _ in ty.fields]
-    plans = [_plan(field, classes) for _, field in ty.fields]
-    cls: Any = classes[tuple(names)]
-
-    unpack = struct.Struct("=" + "".join(f"24x{plan.format}" for plan in plans)).unpack
-    size = _ENTRY_SIZE * len(plans)
-    lifts = [plan.lift for plan in plans]
-
-    def lift_plain(slice_: bytes) -> Any:
-        return cls(*unpack(string_at(_SLICE.unpack(slice_)[1], size)))
-
-    def lift_mixed(slice_: bytes) -> Any:
-        fields = unpack(string_at(_SLICE.unpack(slice_)[1], size))
-        return cls(*[field if lift is None else lift(field) for lift, field in zip(lifts, fields)])
-
-    pack = struct.Struct("=" + "".join(f"QQB7x{plan.format}" for plan in plans)).pack
-    encoded = [name.encode() for name in names]
-    heads = [(len(name), _address_of(name, []), plan.kind) for name, plan in zip(encoded, plans)]
-    get = attrgetter(*[name.replace("-", "_") for name in names])
-
-    def lower(value: Any, keep: list[object]) -> bytes:
-        if not isinstance(value, cls):
-            raise TypeError(f"expected a {cls.__name__}, not {type(value).__name__}")
-        keep.append(encoded)
-        fields: list[Any] = []
-        for head, plan, field in zip(heads, plans, get(value)):
-            fields += *head, plan.lower(field, keep)
-        return _SLICE.pack(len(plans), _address_of(pack(*fields), keep))
-
-    lift = lift_plain if lifts.count(None) == len(lifts) else lift_mixed
-    return _Plan(ffi.WASMTIME_COMPONENT_RECORD.value, "24s", lift, lower)
+    return values_of
 
 
-def _list(element: _Plan) -> _Plan:
-    read = struct.Struct(f"=8x{element.format}").iter_unpack
-    pack = struct.Struct(f"=B7x{element.format}").pack
-    kind, lift_element, lower_element = element.kind, element.lift, element.lower
-
-    def lift(slice_: bytes) -> list[Any]:
-        count, address = _SLICE.unpack(slice_)
-        if not count:
-            return []
-        fields = read(string_at(address, _VAL_SIZE * count))
-        return [field if lift_element is None else lift_element(field) for (field,) in fields]
-
-    def lower(value: Any, keep: list[object]) -> bytes:
-        if not isinstance(value, (list, tuple)):
-            raise TypeError(f"expected a list, not {type(value).__name__}")
-        data = b"".join([pack(kind, lower_element(item, keep)) for item in value])
-        return _SLICE.pack(len(value), _address_of(data, keep))
-
-    return _Plan(ffi.WASMTIME_COMPONENT_LIST.value, "24s", lift, lower)
+def saying(said: str, lower: Callable[..., Any], value: Any, keep: list[object]) -> Any:
+    """Lower it; what goes wrong begins with what is said."""
+    try:
+        return lower(value, keep)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{said}{error}") from None
 
 
-def _tuple(elements: list[_Plan]) -> _Plan:
-    unpack = struct.Struct("=" + "".join(f"8x{element.format}" for element in elements)).unpack
-    lifts = [element.lift for element in elements]
-
-    def lift(slice_: bytes) -> tuple[Any, ...]:
-        fields = unpack(string_at(_SLICE.unpack(slice_)[1], _VAL_SIZE * len(elements)))
-        return tuple([field if lift is None else lift(field) for lift, field in zip(lifts, fields)])
-
-    return _Plan(ffi.WASMTIME_COMPONENT_TUPLE.value, "24s", lift, _output_only)
+def _struct(formats: Iterable[str]) -> struct.Struct:
+    """What packs and unpacks values that lie next to each other."""
+    return struct.Struct("=" + "".join(formats))
 
 
-def _option(payload: _Plan) -> _Plan:
-    lift_payload, lower_payload = _lift_val(payload), _lower_val(payload)
-
-    def lift(address: int) -> Any:
-        return lift_payload(string_at(address, _VAL_SIZE)) if address else None
-
-    def lower(value: Any, keep: list[object]) -> int:
-        return 0 if value is None else lower_payload(value, keep)
-
-    return _Plan(ffi.WASMTIME_COMPONENT_OPTION.value, "Q16x", lift, lower)
-
-
-def _variant(cases: dict[str, _Plan | None]) -> _Plan:
-    lifts = {name: None if plan is None else _lift_val(plan) for name, plan in cases.items()}
-
-    def lift(data: bytes) -> tuple[str, Any]:
-        size, name_address, address = _VARIANT.unpack(data)
-        name = string_at(name_address, size).decode()
-        lift_payload = lifts[name]
-        return name, None if lift_payload is None else lift_payload(string_at(address, _VAL_SIZE))
-
-    return _Plan(ffi.WASMTIME_COMPONENT_VARIANT.value, "24s", lift, _output_only)
+_TEXT_PLAN = Plan(ffi.WASMTIME_COMPONENT_STRING.value, "QQ8x", _lower_text, "memory[{1}:{1} + {0}].decode()")
+_U32 = Plan(ffi.WASMTIME_COMPONENT_U32.value, "I20x", _lower_unsigned(32), "{0}", "False")
+_U64 = Plan(ffi.WASMTIME_COMPONENT_U64.value, "Q16x", _lower_unsigned(64), "{0}", "False")
+_RESOURCE = Plan(ffi.WASMTIME_COMPONENT_RESOURCE.value, "Q16x", _lower_resource, "clone({0})")
+_SCALARS: dict[type, Plan] = {
+    component.Bool: Plan(ffi.WASMTIME_COMPONENT_BOOL.value, "?23x", _lower_bool, "{0}", "False"),
+    component.U32: _U32,
+    component.U64: _U64,
+    component.F64: Plan(ffi.WASMTIME_COMPONENT_F64.value, "d16x", _lower_float, "{0}", "False"),
+    component.String: _TEXT_PLAN,
+    component.OwnType: _RESOURCE,
+    component.BorrowType: _RESOURCE,
+}
 
 
-def _result(ok: _Plan | None, err: _Plan | None) -> _Plan:
-    lift_ok, lift_err = (None if plan is None else _lift_val(plan) for plan in (ok, err))
+class _Types:
+    """Plans of types, and the names that their code uses."""
 
-    def lift(data: bytes) -> Any:
-        is_ok, address = _RESULT.unpack(data)
-        lift_payload = lift_ok if is_ok else lift_err
-        payload: Any = None if lift_payload is None else lift_payload(string_at(address, _VAL_SIZE))
-        if not is_ok:
-            raise RefusedError(*payload)
-        return payload
+    def __init__(self, classes: Classes) -> None:
+        self.classes = classes
+        self.names: dict[str, Any] = {
+            "clone": resource_clone,
+            "func_call": func_call,
+            "memory": memory,
+            "saying": saying,
+            "text": text,
+            "unsigned": unsigned,
+            "val_delete": val_delete,
+        }
 
-    return _Plan(ffi.WASMTIME_COMPONENT_RESULT.value, "24s", lift, _output_only)
+    def name(self, value: Any) -> str:
+        """A name for a value that code uses."""
+        name = f"value{len(self.names)}"
+        self.names[name] = value
+        return name
+
+    def define(self, source: Sequence[str]) -> str:
+        """The name of the function that the lines define."""
+        exec(compile("\n".join(source), "<a type of the component>", "exec"), self.names)
+        return self.name(self.names.pop("function"))
+
+    def lowered(self, plans: Sequence[Plan], said: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+        """Names for given values, the lines that prepare them, and the expressions that are packed of each: its kind
+        and its items. What goes wrong with one begins with what is `said`. The usual scalars are written out.
+        """
+        given, lines, packed = [], [], []
+        for at, (plan, said_of) in enumerate(zip(plans, map(repr, said))):
+            value, item = f"given{at}", f"item{at}"
+            items = item
+            if plan is _TEXT_PLAN:
+                usual = f"type({value}) is str and {value}.isascii() and len({value}) <= {_LONGEST}"
+                line = f"{value}.encode() if {usual} else text({value}, {said_of})"
+                items = f"len({item}), id({item}) + {_TEXT}"
+            elif plan in (_U32, _U64):
+                largest = (1 << (32 if plan is _U32 else 64)) - 1
+                usual = f"type({value}) is int and 0 <= {value} <= {largest}"
+                line = f"{value} if {usual} else unsigned({value}, {largest}, {said_of})"
+            elif plan is _RESOURCE:
+                line = f"{value}.address"
+            else:
+                line, items = f"saying({said_of}, {self.name(plan.lower)}, {value}, keep)", f"*{item}"
+            given.append(value)
+            lines.append(f"    {item} = {line}")
+            packed.append(f"{plan.kind}, {items}")
+        return given, lines, packed
+
+    def answer(self, plan: Plan, makes_resource: bool) -> list[str]:
+        """The lines that return what is in the result's space, and free it."""
+        items = [f"item{at}" for at in range(plan.items)]
+        self.names |= {"Space": ctypes.c_uint8 * _VALUE, "unpack": _struct([f"8x{plan.format}"]).unpack_from}
+        lift = plan.lift.format(*items)
+        return [
+            f"    {', '.join(items)}, = unpack(space)",
+            "    try:",
+            f"        return {f'resource({lift})' if makes_resource else lift}",
+            "    finally:",
+            f"        if {plan.owns.format(*items)}: val_delete(space)",
+        ]
+
+    def lifted(self, plans: Sequence[Plan], before: str, whole: Callable[[list[str]], str]) -> str:
+        """The name of a function that reads values from an address on, each after the padding `before`, and returns
+        what `whole` makes of the expressions for them.
+        """
+        read: list[str] = []
+        items: list[str] = []
+        for plan in plans:
+            its = [f"item{len(items) + number}" for number in range(plan.items)]
+            items += its
+            read.append(plan.lift.format(*its))
+        unpack = self.name(_struct(before + plan.format for plan in plans).unpack_from)
+        return self.define(
+            [
+                "def function(at):",
+                f"    {', '.join(items)}, = {unpack}(memory, at)",
+                f"    return {whole(read)}",
+            ]
+        )
+
+    def value(self, plan: Plan) -> str:
+        """The name of a function that reads the value at an address."""
+        return self.lifted([plan], "8x", lambda read: read[0])
+
+    def plan(self, ty: component.ValType) -> Plan:
+        """The plan of any type that the contract uses."""
+        if type(ty) in _SCALARS:
+            return _SCALARS[type(ty)]
+        match ty:
+            case component.EnumType():
+                return self.enum(self.cls(tuple(ty.names)))
+            case component.RecordType():
+                return self.record(ty)
+            case component.ListType():
+                return self.list(self.plan(ty.element))
+            case component.TupleType():
+                return self.tuple([self.plan(element) for element in ty.elements])
+            case component.OptionType():
+                return self.option(self.plan(ty.payload))
+            case component.VariantType():
+                return self.error({name: None if case is None else self.plan(case) for name, case in ty.cases})
+            case component.ResultType():
+                ok, err = (None if case is None else self.plan(case) for case in (ty.ok, ty.err))
+                return self.result(ok, err)
+        raise TypeError(f"there is nothing in Python for {ty}")
+
+    def cls(self, key: Any) -> Any:
+        """The class of a record, enum or error."""
+        if key not in self.classes:
+            raise TypeError(f"there is nothing in Python for {key}")
+        return self.classes[key]
+
+    def enum(self, cls: Any) -> Plan:
+        """An enum is its case's name in C."""
+        members = self.name({member.value.encode(): member for member in cls})
+
+        def lower(value: Any, keep: list[object]) -> tuple[Any, ...]:
+            return _lower_text(cls(value).value, keep)
+
+        return Plan(ffi.WASMTIME_COMPONENT_ENUM.value, "QQ8x", lower, f"{members}[memory[{{1}}:{{1}} + {{0}}]]")
+
+    def record(self, ty: component.RecordType) -> Plan:
+        """A record is made with its class, and read of an object with its attributes or of a mapping."""
+        fields = [name.replace("-", "_") for name, _ in ty.fields]
+        plans = [self.plan(field) for _, field in ty.fields]
+        cls = self.cls(tuple(name for name, _ in ty.fields))
+
+        def whole(read: list[str]) -> str:
+            if is_typeddict(cls):
+                return f"{{{', '.join(f'{field!r}: {value}' for field, value in zip(fields, read))}}}"
+            by_field = dict(zip(fields, read))
+            return f"{self.name(cls)}({', '.join(by_field[name] for name in inspect.signature(cls).parameters)})"
+
+        values_of = self.name(_values_of(cls, fields, [isinstance(ty, component.OptionType) for _, ty in ty.fields]))
+        pack = self.name(_struct(f"QQB7x{plan.format}" for plan in plans).pack)
+        given, prepare, packed = self.lowered(plans, [f"{field}: " for field in fields])
+        names = [self.name(name.encode()) for name, _ in ty.fields]
+        entries = [f"len({name}), id({name}) + {_TEXT}, {its}" for name, its in zip(names, packed)]
+        lower = self.define(
+            [
+                "def function(value, keep):",
+                f"    {', '.join(given)}, = {values_of}(value)",
+                *prepare,
+                f"    data = {pack}({', '.join(entries)})",
+                f"    keep += data, {', '.join(f'item{at}' for at in range(len(plans)))}",
+                f"    return {len(plans)}, id(data) + {_TEXT}",
+            ]
+        )
+        lift = f"{self.lifted(plans, '24x', whole)}({{1}})"
+        return Plan(ffi.WASMTIME_COMPONENT_RECORD.value, "QQ8x", self.names[lower], lift)
+
+    def list(self, element: Plan) -> Plan:
+        """A list's values lie next to each other."""
+        pack, kind, lower_element = _struct([f"B7x{element.format}"]).pack, element.kind, element.lower
+        lift = self.value(element)
+
+        def lower(value: Any, keep: list[object]) -> tuple[Any, ...]:
+            if not isinstance(value, (list, tuple)):
+                raise TypeError(f"expected a list, not {type(value).__name__}")
+            data = b"".join([pack(kind, *lower_element(item, keep)) for item in value])
+            return len(value), _address_of(data, keep)
+
+        values = f"[{lift}(at) for at in range({{1}}, {{1}} + {_VALUE} * {{0}}, {_VALUE})] if {{0}} else []"
+        return Plan(ffi.WASMTIME_COMPONENT_LIST.value, "QQ8x", lower, f"({values})", "{0}")
+
+    def tuple(self, elements: Sequence[Plan]) -> Plan:
+        """A tuple is a list of values of different types."""
+        function = self.lifted(elements, "8x", lambda read: f"({', '.join(read)},)")
+        return Plan(ffi.WASMTIME_COMPONENT_TUPLE.value, "QQ8x", _output_only, f"{function}({{1}})")
+
+    def option(self, payload: Plan) -> Plan:
+        """An option is an address, or null."""
+        pack, kind, lower_payload = _struct([f"B7x{payload.format}"]).pack, payload.kind, payload.lower
+
+        def lower(value: Any, keep: list[object]) -> tuple[Any, ...]:
+            return (0 if value is None else _address_of(pack(kind, *lower_payload(value, keep)), keep),)
+
+        lift = f"({self.value(payload)}({{0}}) if {{0}} else None)"
+        return Plan(ffi.WASMTIME_COMPONENT_OPTION.value, "Q16x", lower, lift, "{0}")
+
+    def error(self, cases: dict[str, Plan | None]) -> Plan:
+        """The one variant of the contract, its error, is an exception."""
+
+        def exception(cls: Any, lift: Callable[[int], Any] | None) -> Callable[[int], Exception]:
+            if lift is None:
+                return lambda _at: cls()
+            # A record of the error's own fields is that error already.
+            return lambda at: payload if isinstance(payload := lift(at), Exception) else cls(payload)
+
+        exceptions = self.name(
+            {
+                case.encode(): exception(self.cls(case), None if plan is None else self.names[self.value(plan)])
+                for case, plan in cases.items()
+            }
+        )
+        lift = f"{exceptions}[memory[{{1}}:{{1}} + {{0}}]]({{2}})"
+        return Plan(ffi.WASMTIME_COMPONENT_VARIANT.value, "QQQ", _output_only, lift)
+
+    def result(self, ok: Plan | None, err: Plan | None) -> Plan:
+        """A result is its value, or its error raised."""
+
+        def refuse(lift: Callable[[int], Exception]) -> Callable[[int], None]:
+            def refuse(at: int) -> None:
+                raise lift(at)
+
+            return refuse
+
+        if err is None:
+            raise TypeError("there is nothing in Python for a result that cannot be an error")
+        refused = self.name(refuse(self.names[self.value(err)]))
+        good = "None" if ok is None else f"{self.value(ok)}({{1}})"
+        return Plan(
+            ffi.WASMTIME_COMPONENT_RESULT.value,
+            "?7xQ8x",
+            _output_only,
+            f"({good} if {{0}} else {refused}({{1}}))",
+            "{1}",
+        )

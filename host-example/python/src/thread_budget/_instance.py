@@ -1,134 +1,187 @@
-"""One instance of the component: its lock, its lost state, and the handles that are to be dropped."""
+"""One instance of the component: its functions, its lost state, and what it has in memory."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
+import os
 import threading
-import weakref
-from collections import deque
-from importlib import resources
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from wasmtime import Config, Engine, Store, WasmtimeError
-from wasmtime.component import Component, Linker, ResourceAny
+from wasmtime import _ffi as ffi
+from wasmtime.component import Component, ComponentInstanceType, FuncType, Linker
 
-from ._codec import Classes, Function, RefusedError
-from .errors import LoadError, RegistryLostError, from_contract
+from . import _codec, contract, errors
+from ._lifetime import Token, token
+from .errors import ForkedError, LoadError, RegistryLostError, ThreadBudgetError
 
-_INTERFACES = ("thread-budget:registry/registry@0.1.0", "thread-budget:registry/warnings@0.1.0")
+_VERSION = "0.2.0"
+_WORLD = f"thread-budget:registry/thread-budget@{_VERSION}"
+_INTERFACES = [f"thread-budget:registry/{name}@{_VERSION}" for name in ("registry", "warnings")]
 
 #: Enough for a million threads.
 DEFAULT_MEMORY_LIMIT = 512 << 20
 
 
-def built_in_component() -> Path:
-    """The component that this package carries."""
-    return Path(str(resources.files(__package__) / "thread_budget.wasm"))
+#: The component that this package carries.
+BUILT_IN = Path(__file__).with_name("thread_budget.wasm")
 
 
-@functools.cache
-def _engine() -> Engine:
-    return Engine(Config())
+class _Compiled:
+    """A compiled component, and how its functions are called."""
+
+    def __init__(self, path: Path) -> None:
+        config = Config()
+        # A forked child has none of the threads that would compile.
+        config.parallel_compilation = False
+        self.engine = Engine(config)
+        self.component = Component.from_file(self.engine, path)
+        exports = self.component.type.exports(self.engine)
+        interfaces = {name: exports.get(name) for name in _INTERFACES}
+        self._types: dict[str, tuple[str, str, FuncType]] = {}
+        for interface, type_ in interfaces.items():
+            if not isinstance(type_, ComponentInstanceType):
+                raise LoadError(f"{path} is not a component of the world {_WORLD}")
+            for name, item in type_.exports(self.engine).items():
+                if isinstance(item, FuncType):
+                    self._types[_snake(name)] = (interface, name, item)
+        self.function = functools.cache(self._function)
+
+    def names(self) -> list[str]:
+        """The functions, as Python writes their names."""
+        return list(self._types)
+
+    def _function(self, name: str) -> tuple[_codec.Function, Any]:
+        interface, export, type_ = self._types[name]
+        index = self.component.get_export_index(export, self.component.get_export_index(interface))
+        try:
+            return _codec.compile_function(export, type_, {**contract.CLASSES, **errors.CASES}), index
+        except TypeError as error:
+            raise LoadError(f"this package does not fit the component: {export}: {error}") from error
+
+
+def _snake(name: str) -> str:
+    """`[method]thread-budget.can-consume` is `thread_budget_can_consume` here."""
+    return name.removeprefix("[method]").replace("-", "_").replace(".", "_")
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(path: Path, _modified: int) -> Component:
-    return Component.from_file(_engine(), path)
-
-
-class Handle:
-    """A resource of an instance. It is dropped once: by `drop`, or after it was forgotten."""
-
-    def __init__(self, instance: Instance, resource: ResourceAny) -> None:
-        # Whoever collects the garbage may be in the middle of a call, so it only queues the drop.
-        self._finalizer = weakref.finalize(self, instance.forgotten.append, resource)
-        self._finalizer.atexit = False
-
-    @property
-    def resource(self) -> ResourceAny:
-        """For a call on it. ``ValueError`` when it was taken."""
-        alive = self._finalizer.peek()
-        if alive is None:
-            raise ValueError("this handle is closed; get a new one")
-        resource: ResourceAny = alive[2][0]
-        return resource
-
-    def take(self) -> ResourceAny | None:
-        """The resource, for whoever drops it or gave it to the component; None when it was taken."""
-        alive = self._finalizer.detach()
-        return None if alive is None else alive[2][0]
+def _compiled(path: Path, _modified: int) -> _Compiled:
+    return _Compiled(path)
 
 
 class Instance:
-    """The component with its memory. Any Python thread may call it; calls take turns."""
+    """What every function of an instance refers to."""
 
-    def __init__(self, path: Path, classes: Classes, memory_limit: int = DEFAULT_MEMORY_LIMIT) -> None:
-        # Reentrant: a signal handler or a finaliser may call while this very thread is in a call. wasmtime's store is
-        # never entered twice, since no Python runs inside a call.
+    def __init__(self, context: ctypes.c_void_p, store: Token) -> None:
+        self.context = context
+        self._store = store
+        # Calls that belong together are made with it held. Reentrant, since a finaliser may call in the midst of them.
         self.lock = threading.RLock()
-        self.changes = 0
-        """How many calls may have changed something: what was read at the same count is still true."""
-        self.forgotten: deque[ResourceAny] = deque()
-        """Resources whose handles are gone."""
-        self._lost: str | None = None
-        self._classes = classes
-        self._functions: dict[str, Function] = {}
+        self.lost: ThreadBudgetError | None = None
+        """Why nothing can be called any more."""
+        _instances.add(self)
+
+    def refuse(self) -> None:
+        """Say why it is lost."""
+        if self.lost is not None:
+            raise type(self.lost)(*self.lost.args)
+
+    def trapped(self, error: int) -> None:
+        """A call trapped: what is in memory cannot be trusted any more."""
+        reason = str(WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t))))
+        self.lost = RegistryLostError(reason)
+        self.refuse()
+
+
+_instances: WeakSet[Instance] = WeakSet()
+
+
+def _forked() -> None:
+    for instance in _instances:
+        instance.lost = ForkedError()
+        # A thread that the child does not have may have held it.
+        instance.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+class Resource:
+    """A resource of an instance. It is dropped once nothing refers to it."""
+
+    __slots__ = ("_token", "address")
+
+    def __init__(self, address: int, instance: Instance) -> None:
+        self.address = address
+        drop, delete, any_ = _resource_drop, _resource_delete, ctypes.c_void_p(address)
+
+        def free() -> None:
+            # A trap, if there is one, shows with the next call.
+            if instance.lost is None and (error := drop(instance.context, any_)):
+                WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t)))
+            delete(any_)
+
+        self._token = token(free)
+
+
+_resource_drop = _codec.c_function("wasmtime_component_resource_any_drop", ctypes.c_void_p)
+_resource_delete = _codec.c_function("wasmtime_component_resource_any_delete")
+_store_delete = _codec.c_function("wasmtime_store_delete")
+_get_func = _codec.c_function("wasmtime_component_instance_get_func", ctypes.c_bool)
+
+
+class Calls:
+    """The component with its memory. Its functions are attributes: `calls.has_budget("a")`.
+
+    Any Python thread may call; calls take turns.
+    """
+
+    def __init__(self, path: Path, memory_limit: int = DEFAULT_MEMORY_LIMIT) -> None:
         try:
-            component = _compiled(path, path.stat().st_mtime_ns)
-            self._store = Store(_engine())
-            self._store.set_limits(memory_size=memory_limit)
-            self._exports = Linker(_engine()).instantiate(self._store, component)
+            self._compiled = _compiled(path, path.stat().st_mtime_ns)
+            store = Store(self._compiled.engine)
+            store.set_limits(memory_size=memory_limit)
+            self._exports = Linker(self._compiled.engine).instantiate(store, self._compiled.component)
         except OSError as error:
             raise LoadError(f"cannot read the component {path}: {error.strerror}") from error
         except WasmtimeError as error:
             raise LoadError(f"{path} is not a component that can be used here: {error}") from error
-        self._interfaces = [self._exports.get_export_index(self._store, name) for name in _INTERFACES]
-        if None in self._interfaces:
-            raise LoadError(f"{path} is not a component of the world thread-budget:registry/thread-budget@0.1.0")
+        context = ctypes.cast(store._context(), ctypes.c_void_p)
+        # From here on the store is not freed by wasmtime's class, but by a token.
+        address = ctypes.cast(store._consume(), ctypes.c_void_p)
+        delete = _store_delete
+        self.instance = Instance(context, token(lambda: delete(address)))
 
-    def ask(self, name: str, *arguments: Any) -> Any:
-        """Make a call that changes nothing."""
-        with self.lock:
-            if self._lost is not None:
-                raise RegistryLostError(self._lost)
-            function = self._functions.get(name) or self._find(name)
-            lowered = function.lower(*arguments)
-            try:
-                while self.forgotten:
-                    self.forgotten.popleft().drop(self._store)
-                return function.call(lowered)
-            except RefusedError as refused:
-                raise from_contract(refused.case, refused.payload) from None
-            except WasmtimeError as error:
-                self.changes += 1
-                self._lost = str(error)
-                raise RegistryLostError(self._lost) from None
+    def names(self) -> list[str]:
+        """The names of all functions."""
+        return self._compiled.names()
 
-    def call(self, name: str, *arguments: Any) -> Any:
-        """Make a call that may change something."""
-        with self.lock:
-            self.changes += 1
-            return self.ask(name, *arguments)
+    def parameters(self, name: str) -> list[str]:
+        """The names of a function's parameters, in order."""
+        return self._compiled.function(name)[0].parameters
 
-    def drop(self, handle: Handle) -> None:
-        """Drop the handle's resource now, if nobody took it."""
-        with self.lock:
-            resource = handle.take()
-            if resource is None or self._lost is not None:
-                return
-            self.changes += 1
-            try:
-                resource.drop(self._store)
-            except WasmtimeError as error:
-                self._lost = str(error)
-                raise RegistryLostError(self._lost) from None
-
-    def _find(self, name: str) -> Function:
-        for interface in self._interfaces:
-            index = self._exports.get_export_index(self._store, name, interface)
-            export = None if index is None else self._exports.get_func(self._store, index)
-            if export is not None:
-                function = self._functions[name] = Function(self._store, export, self._classes)
-                return function
-        raise LoadError(f"the component has no function {name}")
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._compiled.names():
+            raise AttributeError(f"the component has no function {name}")
+        function, index = self._compiled.function(name)
+        instance = self.instance
+        func = ffi.wasmtime_component_func_t()
+        exports = ctypes.byref(self._exports._instance)
+        if not _get_func(exports, instance.context, ctypes.cast(index.ptr(), ctypes.c_void_p), ctypes.byref(func)):
+            raise LoadError(f"the component does not export its function {name}")
+        bound = _codec.bind(
+            function,
+            func=func,  # its address is next
+            address=ctypes.c_void_p(ctypes.addressof(func)),
+            context=instance.context,
+            instance=instance,
+            lock=instance.lock,
+            resource=lambda address: Resource(address, instance),
+        )
+        setattr(self, name, bound)
+        return bound

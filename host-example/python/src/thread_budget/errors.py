@@ -2,46 +2,68 @@
 
 An error of the contract has a class here; each keeps its figures as attributes, and can be pickled. Nothing has changed
 when one is raised, except that a refused check creates its thread, as every check does. The registry stays usable after
-all of them but `RegistryLostError`.
+all of them but `RegistryLostError` and `ForkedError`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import re
 
 
 class ThreadBudgetError(Exception):
     """What every error of this package is."""
 
 
-class BudgetExhaustedError(ThreadBudgetError):
-    """The budget is used up, or the estimate does not fit. Ask for less, or end the thread."""
+class ContractError(ThreadBudgetError):
+    """What every error of the contract is."""
 
-    def __init__(self, thread_id: str, used: int, max_tokens: int, requested: int = 0) -> None:
-        super().__init__(thread_id, used, max_tokens, requested)
+    case: str
+    """The error's name in the contract."""
+
+    def __init_subclass__(cls) -> None:
+        if "case" not in vars(cls):
+            cls.case = re.sub(r"(?<!^)(?=[A-Z])", "-", cls.__name__.removesuffix("Error")).lower()
+        CASES[cls.case] = cls
+
+
+#: The errors of the contract, by their names there.
+CASES: dict[str, type[ContractError]] = {}
+
+
+class BudgetExhaustedError(ContractError):
+    """The budget is used up, or the estimate does not fit. Ask for less, or end the thread.
+
+    Where ``used + requested`` would fit, what others hold is the reason, and that may pass.
+    """
+
+    case = "exhausted"
+
+    def __init__(self, thread_id: str, used: int, max_tokens: int, held: int = 0, requested: int = 0) -> None:
+        super().__init__(thread_id, used, max_tokens, held, requested)
         self.thread_id = thread_id
-        """The thread that has no room: the one that was checked, or an ancestor of it."""
+        """The thread that has no room: the one that was checked, or its nearest ancestor without room."""
         self.used = used
-        """Total tokens used so far. What reservations hold is not among them."""
+        """Total tokens used so far."""
         self.max_tokens = max_tokens
         """The thread's limit, in tokens."""
+        self.held = held
+        """Tokens held in that thread and below it, the hold that was to be changed apart."""
         self.requested = requested
-        """The estimate that was asked for, in tokens."""
+        """What was asked for, in tokens: the estimate of a check; prompt and least completion of a hold."""
 
     def __str__(self) -> str:
-        used = f"thread {self.thread_id}: {self.used:,} of {self.max_tokens:,} tokens are used"
-        return f"{used}, a request of {self.requested:,} does not fit" if self.requested else used
+        return f"Thread {self.thread_id[:8]}... budget exhausted: {self.used}/{self.max_tokens} tokens used"
 
 
-class InvalidThreadIdError(ThreadBudgetError, ValueError):
+class InvalidThreadIdError(ContractError, ValueError):
     """A thread id is 1 to 1,024 bytes of UTF-8."""
 
 
-class InvalidRequestIdError(ThreadBudgetError, ValueError):
+class InvalidRequestIdError(ContractError, ValueError):
     """A request id is 1 to 256 bytes of UTF-8."""
 
 
-class InvalidThresholdError(ThreadBudgetError, ValueError):
+class InvalidThresholdError(ContractError, ValueError):
     """A threshold's percent is 1 to 100, and given once."""
 
     def __init__(self, percent: int) -> None:
@@ -53,11 +75,11 @@ class InvalidThresholdError(ThreadBudgetError, ValueError):
         return f"threshold {self.percent} %: a percent is 1 to 100 and given once"
 
 
-class InvalidStateError(ThreadBudgetError, ValueError):
+class InvalidStateError(ContractError, ValueError):
     """A thread's state that no snapshot can have given, or that does not fit here; the text says which and why."""
 
 
-class TooManyThreadsError(ThreadBudgetError):
+class TooManyThreadsError(ContractError):
     """The thread is new and the registry has as many as it may. Clean up a thread first."""
 
     def __init__(self, limit: int) -> None:
@@ -69,17 +91,28 @@ class TooManyThreadsError(ThreadBudgetError):
         return f"there are already {self.limit:,} threads, the most there may be; clean up a thread first"
 
 
-class RegistryMemoryError(ThreadBudgetError, MemoryError):
+class TooManyHoldsError(ContractError):
+    """The thread has as many holds as it may. Settle or release some first."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(limit)
+        self.limit = limit
+        """The most holds of its own that a thread has."""
+
+    def __str__(self) -> str:
+        return f"the thread has {self.limit:,} holds, the most it may; settle or release some first"
+
+
+class RegistryMemoryError(ContractError, MemoryError):
     """The memory granted to the registry is used up. Threads that exist go on working."""
 
-    def __init__(self, _payload: None = None) -> None:
-        super().__init__()
+    case = "out-of-memory"
 
     def __str__(self) -> str:
         return "the registry's memory is used up; clean up threads or raise memory_limit"
 
 
-class UnknownParentError(ThreadBudgetError, LookupError):
+class UnknownParentError(ContractError, LookupError):
     """The parent asked for does not exist. Open it first."""
 
     def __init__(self, parent: str) -> None:
@@ -91,7 +124,7 @@ class UnknownParentError(ThreadBudgetError, LookupError):
         return f"the parent {self.parent} does not exist; open it first"
 
 
-class ParentCycleError(ThreadBudgetError, ValueError):
+class ParentCycleError(ContractError, ValueError):
     """The parent asked for is the thread itself or below it."""
 
     def __init__(self, parent: str) -> None:
@@ -103,7 +136,7 @@ class ParentCycleError(ThreadBudgetError, ValueError):
         return f"the parent {self.parent} is the thread itself or below it"
 
 
-class TooDeepError(ThreadBudgetError, ValueError):
+class TooDeepError(ContractError, ValueError):
     """The line of threads, each the parent of the next, would get too long."""
 
     def __init__(self, limit: int) -> None:
@@ -115,7 +148,7 @@ class TooDeepError(ThreadBudgetError, ValueError):
         return f"a line of threads, each the parent of the next, has at most {self.limit}"
 
 
-class OptionsDifferError(ThreadBudgetError, ValueError):
+class OptionsDifferError(ContractError, ValueError):
     """The thread exists with another limit or parent than asked for. Clean it up first."""
 
     def __init__(self, thread_id: str) -> None:
@@ -127,7 +160,14 @@ class OptionsDifferError(ThreadBudgetError, ValueError):
         return f"thread {self.thread_id} exists with another limit or parent; clean it up first"
 
 
-class BatchTooLargeError(ThreadBudgetError, ValueError):
+class UnknownHoldError(ContractError, LookupError):
+    """Nothing is held for the request, and nothing was counted."""
+
+    def __str__(self) -> str:
+        return "nothing is held for that request: it was settled or released before, or its thread is gone"
+
+
+class BatchTooLargeError(ContractError, ValueError):
     """A batch has at most 4,096 entries, with at most 128 KiB of thread ids together. Send several."""
 
     def __init__(self, limit: int) -> None:
@@ -143,6 +183,15 @@ class LoadError(ThreadBudgetError):
     """The component cannot be used."""
 
 
+class ForkedError(ThreadBudgetError):
+    """The registry belongs to the process that this one was forked from. Make a new one here."""
+
+    def __str__(self) -> str:
+        return (
+            "this registry belongs to the parent process, which goes on counting in it; make a new one in this process"
+        )
+
+
 class RegistryLostError(ThreadBudgetError):
     """The component trapped, now or in an earlier call, so that its state cannot be trusted: make a new registry."""
 
@@ -156,25 +205,3 @@ class RegistryLostError(ThreadBudgetError):
             "the component trapped and the registry is lost; make a new one, and restore its last "
             f"snapshot if there is one ({self.reason})"
         )
-
-
-_CASES: dict[str, type[ThreadBudgetError]] = {
-    "invalid-thread-id": InvalidThreadIdError,
-    "too-many-threads": TooManyThreadsError,
-    "invalid-threshold": InvalidThresholdError,
-    "out-of-memory": RegistryMemoryError,
-    "unknown-parent": UnknownParentError,
-    "parent-cycle": ParentCycleError,
-    "too-deep": TooDeepError,
-    "options-differ": OptionsDifferError,
-    "invalid-request-id": InvalidRequestIdError,
-    "batch-too-large": BatchTooLargeError,
-    "invalid-state": InvalidStateError,
-}
-
-
-def from_contract(case: str, payload: Any) -> ThreadBudgetError:
-    """The error for a case of the contract's `registry-error`."""
-    if isinstance(payload, BudgetExhaustedError):
-        return payload
-    return _CASES[case](payload)

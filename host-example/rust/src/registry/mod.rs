@@ -221,9 +221,9 @@ impl Registry {
     }
 
     /// A name for a request that has none.
-    fn name_request(&self) -> Box<str> {
+    fn name_request(&self) -> String {
         let number = self.inner.named.fetch_add(1, Ordering::Relaxed);
-        format!("{:016x}-{number:x}", self.inner.holder).into()
+        format!("{:x}-{number:x}", self.inner.holder)
     }
 
     pub(crate) fn meter(&self) -> Meter {

@@ -102,7 +102,7 @@ impl Registry {
         let mut after = after;
         loop {
             let of = Of::Number(number);
-            let page = self.with(of, |instance| states::snapshot(instance, after, limit.max(1))).await?;
+            let page = self.with(of, |instance| states::snapshot(instance, after, limit)).await?;
             (number, after) = (number + 1, None);
             if !page.is_empty() || number == self.instances() {
                 return Ok(page);

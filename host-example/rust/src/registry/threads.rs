@@ -117,10 +117,12 @@ impl Registry {
     /// The warning for the agent whose thread crossed a threshold.
     ///
     /// # Errors
-    /// [`InvalidInput::ThreadId`](crate::InvalidInput::ThreadId); otherwise those of every method, see
-    /// [`Registry`].
+    /// [`InvalidInput::ThreadId`](crate::InvalidInput::ThreadId) for an id that is too long; otherwise those of
+    /// every method, see [`Registry`].
     pub async fn budget_warning(&self, crossed: &ThresholdCrossed) -> Result<BudgetWarning, CallError> {
-        check_id(&crossed.thread_id)?;
+        if !crossed.thread_id.is_empty() {
+            check_id(&crossed.thread_id)?;
+        }
         let crossed = crossed.clone().translate();
         let ask = |instance: &mut Instance| {
             instance.enter(|exports, store| {
