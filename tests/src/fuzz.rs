@@ -54,8 +54,7 @@ pub fn recording(bytes: &[u8]) {
     recording::check(bytes);
 }
 
-/// Any request and any stream: the router changes a body where it should and nowhere else, and a stream
-/// stays what it is however it is cut into pieces.
+/// Any request, and whatever happens to it then: the router has an answer, and sends JSON to its upstreams only.
 ///
 /// # Panics
 /// When that is not so.

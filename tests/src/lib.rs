@@ -9,6 +9,7 @@ pub mod model;
 pub mod provider;
 pub mod serving;
 pub mod subject;
+pub mod transcript;
 pub mod vector;
 
 pub use call::{Call, Outcome};

@@ -18,6 +18,8 @@ use thread_budget_host::Registry;
 use thread_budget_serve::{Config, Router, Running};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::{ManglingAndAbi, Resolve};
 
 const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hello."},"finish_reason":"stop"}],"usage":{"prompt_tokens":12,"completion_tokens":8,"total_tokens":20}}"#;
 const BODY: &str = r#"{"model":"m","max_tokens":10,"messages":[{"role":"user","content":"Hello?"}]}"#;
@@ -76,30 +78,45 @@ async fn start(config: Config) -> (Running, Registry) {
     (Router::new(config, registry.clone()).start().await.unwrap(), registry)
 }
 
-/// What a router of that code answers, and its registry.
-async fn hostile(config: Config, handle: &str) -> (Running, Registry) {
+/// A router whose policy is that code, and its registry.
+async fn hostile(config: Config, step: &str) -> (Running, Registry) {
     let registry = config.registry().build().unwrap();
-    let router = Router::new(config, registry.clone()).component_bytes(component(handle));
+    let router = Router::new(config, registry.clone()).component_bytes(component(step));
     (router.start().await.unwrap(), registry)
 }
 
-/// A router whose `handle` is that code.
-fn component(handle: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(component
-            (import "wasi:http/types@0.2.12" (instance $types
-                (export "incoming-request" (type (sub resource)))
-                (export "response-outparam" (type (sub resource)))))
-            (alias export $types "incoming-request" (type $request))
-            (alias export $types "response-outparam" (type $out))
-            (core module $router (memory 1) (func (export "handle") (param i32 i32) {handle}))
-            (core instance $instance (instantiate $router))
-            (func $handle (param "request" (own $request)) (param "response-out" (own $out))
-                (canon lift (core func $instance "handle")))
-            (instance $handler (export "handle" (func $handle)))
-            (export "wasi:http/incoming-handler@0.2.12" (instance $handler)))"#
+/// A policy whose `step` is that code, which leaves the place of a turn. At 0 there is one that wants a hold for a
+/// thread without a name; at 32 one that is done.
+fn component(step: &str) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+    resolve.push_dir(&wit).unwrap();
+    let (package, _) = resolve.push_dir(wit.join("router")).unwrap();
+    let world = resolve.select_world(&[package], Some("router")).unwrap();
+    let mangling = ManglingAndAbi::Legacy(wit_parser::LiftLowerAbi::Sync);
+    let module = wit_component::dummy_module(&resolve, world, mangling);
+    let mut text = wasmprinter::print_bytes(module).unwrap();
+    for (export, body) in [
+        ("#step", step),
+        ("#compile", "i32.const 32"),
+        ("#configure", "i32.const 32"),
+        ("cabi_realloc", "i32.const 4096"),
+    ] {
+        let named = format!("{export}\" (func ");
+        let (_, number) = text.split_once(&named).unwrap();
+        let function = format!("(func (;{};)", number.split(')').next().unwrap());
+        let start = text.find(&function).unwrap();
+        let at = start + text[start..].find("unreachable").unwrap();
+        text.replace_range(at..at + "unreachable".len(), body);
+    }
+    let text = text.replace("(memory (;0;) 0)", "(memory (;0;) 16)").replacen(
+        "(module",
+        "(module (data (i32.const 40) \"\\06\")",
+        1,
     );
-    wat::parse_str(text).unwrap()
+    let mut module = wat::parse_str(text).unwrap();
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }
 
 fn post(path: &str, thread: &str) -> String {
@@ -129,7 +146,11 @@ fn status(answer: &str) -> u16 {
 }
 
 fn used(registry: &Registry) -> u64 {
-    registry.get_usage("t").unwrap().map_or(0, |usage| usage.total_tokens)
+    registry.blocking().get_usage("t").unwrap().map_or(0, |usage| usage.total_tokens)
+}
+
+fn held(registry: &Registry) -> u64 {
+    registry.blocking().held_tokens("t").unwrap()
 }
 
 /// Until it holds, for a while.
@@ -151,20 +172,25 @@ async fn always(running: &Running, expected: u16, text: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_router_that_breaks_or_says_nothing_is_a_502() {
-    for handle in
-        ["unreachable", "", "(i32.load (i32.const -1)) drop", "(call 0 (i32.const 0) (i32.const 0))"]
-    {
-        let (running, _) = hostile(config("http://127.0.0.1:9", ""), handle).await;
+async fn a_policy_that_breaks_or_says_nothing_is_a_502() {
+    for step in ["unreachable", "i32.const 32", "(i32.load (i32.const -1))"] {
+        let (running, _) = hostile(config("http://127.0.0.1:9", ""), step).await;
         always(&running, 502, r#""type":"upstream_error""#).await;
         running.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_router_that_computes_forever_is_ended_and_others_go_on() {
+async fn a_policy_that_computes_forever_is_ended_and_others_go_on() {
+    // In one step, and in many: at 0 it wants a hold, and then another.
+    for step in ["(loop (br 0)) unreachable", "i32.const 0"] {
+        computes_forever(step).await;
+    }
+}
+
+async fn computes_forever(step: &str) {
     let limits = "limits = { cpu_ms = 100 }";
-    let (running, _) = hostile(config("http://127.0.0.1:9", limits), "(loop (br 0))").await;
+    let (running, _) = hostile(config("http://127.0.0.1:9", limits), step).await;
     let answers: Vec<_> = (0..8)
         .map(|_| {
             let address = running.address();
@@ -188,7 +214,7 @@ async fn a_router_that_computes_forever_is_ended_and_others_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_router_that_wants_all_memory_is_ended() {
+async fn a_policy_that_wants_all_memory_is_ended() {
     let grow = "(loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
     for limits in
         ["limits = { instance_memory_bytes = 8_388_608 }", "limits = { total_memory_bytes = 4_194_304 }"]
@@ -298,20 +324,21 @@ async fn a_stop_waits_for_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_waits_no_longer_than_configured_and_charges_what_was_held() {
+async fn a_stop_waits_no_longer_than_configured_and_charges_lost_calls() {
     let provider = Provider::start(Duration::from_secs(3_600)).await;
-    let (running, registry) = start(config(&provider.url(), "shutdown_timeout_ms = 200")).await;
+    let settings = "shutdown_timeout_ms = 200\nrouter.lost_calls = \"all\"";
+    let (running, registry) = start(config(&provider.url(), settings)).await;
     let address = running.address();
     let busy = tokio::spawn(async move { raw(address, &post("/v1/chat/completions", "t")).await });
     eventually("it arrives", || provider.requests() == 1).await;
-    let held = registry.held_tokens("t").unwrap();
-    assert!(held >= 100, "{held}");
+    let before = held(&registry);
+    assert!(before >= 100, "{before}");
     let started = Instant::now();
     running.shutdown().await;
     assert!(started.elapsed() < Duration::from_secs(2));
     let answer = busy.await.unwrap();
     assert_eq!(status(&answer), 503, "{answer}");
-    assert_eq!((registry.held_tokens("t").unwrap(), used(&registry)), (0, held));
+    assert_eq!((held(&registry), used(&registry)), (0, before));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -322,7 +349,7 @@ async fn a_client_that_leaves_pays_for_what_it_asked() {
     stream.write_all(post("/v1/chat/completions", "t").as_bytes()).await.unwrap();
     eventually("it arrives", || provider.requests() == 1).await;
     drop(stream);
-    eventually("it is charged", || used(&registry) > 0 && registry.held_tokens("t") == Ok(0)).await;
+    eventually("it is charged", || used(&registry) > 0 && held(&registry) == 0).await;
     running.shutdown().await;
 }
 

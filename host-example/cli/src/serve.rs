@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thread_budget_host::{Cache, Registry, Threshold};
-use thread_budget_serve::{Config, Router, RouterError, Running, Tls, UnmeteredPaths, Upstream};
+use thread_budget_serve::{
+    Config, LostCalls, Router, RouterConfig, RouterError, Running, Tls, UnmeteredPaths, Upstream,
+};
 use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -137,9 +139,19 @@ struct RouterArgs {
     /// End a stream that passes its thread's budget. [default: true]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "THREAD_BUDGET_CUT_STREAMS")]
     cut_streams: Option<bool>,
-    /// Put a warning at the end of the answer that crossed the threshold, instead of into the next request. [default: false]
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "THREAD_BUDGET_IN_BAND_WARNINGS")]
-    in_band_warnings: Option<bool>,
+    /// How much output is held at first for a stream, and how much more each time it has used that up, in
+    /// tokens. [default: 4096]
+    #[arg(long, value_name = "N", env = "THREAD_BUDGET_COMPLETION_SLICE")]
+    completion_slice: Option<u64>,
+    /// What is charged for a request that was sent and got no definite answer. [default: prompt]
+    #[arg(long, value_enum, env = "THREAD_BUDGET_LOST_CALLS")]
+    lost_calls: Option<Lost>,
+    /// The status of a response that says that the budget is used up, 400 to 499. [default: 400]
+    #[arg(long, value_name = "STATUS", env = "THREAD_BUDGET_REFUSAL_STATUS")]
+    refusal_status: Option<u16>,
+    /// How long a request waits for what others hold, before it is answered with 429. [default: 2000]
+    #[arg(long, value_name = "MS", env = "THREAD_BUDGET_HOLD_WAIT_MS")]
+    hold_wait_ms: Option<u64>,
     /// How often a request is sent to the same upstream again after a failure that may pass. [default: 2]
     #[arg(long, value_name = "N", env = "THREAD_BUDGET_RETRIES")]
     retries: Option<u32>,
@@ -216,6 +228,27 @@ impl From<Unmetered> for UnmeteredPaths {
     }
 }
 
+/// [`LostCalls`].
+#[derive(Clone, Copy, ValueEnum)]
+enum Lost {
+    /// Its prompt, and every slice of output but the latest.
+    Prompt,
+    /// All that was held.
+    All,
+    /// Nothing.
+    Nothing,
+}
+
+impl From<Lost> for LostCalls {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Prompt => Self::Prompt,
+            Lost::All => Self::All,
+            Lost::Nothing => Self::Nothing,
+        }
+    }
+}
+
 fn parse_upstream(text: &str) -> Result<Upstream, String> {
     // A URL may have a `=` too, but not before its `://`.
     let (models, url) = match text.split_once('=') {
@@ -223,8 +256,8 @@ fn parse_upstream(text: &str) -> Result<Upstream, String> {
         _ => ("", text),
     };
     let models = models.split(',').filter(|model| !model.is_empty()).map(Into::into).collect();
-    let upstream = Upstream { url: url.into(), models };
-    if upstream.parts().is_none() {
+    let upstream = Upstream { url: url.into(), models, ..Upstream::default() };
+    if (RouterConfig { upstreams: vec![upstream.clone()], ..RouterConfig::default() }).check().is_err() {
         return Err(
             "expected [MODEL,...=]URL, such as https://api.openai.com or gpt-,o3=https://api.openai.com"
                 .into(),
@@ -270,8 +303,8 @@ impl ServeArgs {
             config.set_thresholds(thresholds);
         }
         replace!(config.router, self.router =>
-            thread_header, allow_thread_options, unmetered_paths, cut_streams, in_band_warnings, retries,
-            retry_pause_ms, max_retry_pause_ms, max_request_bytes, max_response_bytes, request_body_timeout_ms,
+            thread_header, allow_thread_options, unmetered_paths, cut_streams, completion_slice,
+            lost_calls, refusal_status, hold_wait_ms, retries, retry_pause_ms, max_retry_pause_ms, max_request_bytes, max_response_bytes, request_body_timeout_ms,
             connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, request_timeout_ms);
         replace!(config.limits, self.limits =>
             max_concurrent_requests, max_connections, instance_memory_bytes, total_memory_bytes, cpu_ms);
@@ -353,7 +386,7 @@ fn introduce(config: &Config, max_tokens_per_thread: u64, running: &Running) -> 
         &format!("{scheme}://{}/v1 {FAINT}without /v1 for Anthropic's clients{FAINT:#}", running.address()),
     )?;
     line("operators", &format!("http://{}", running.admin_address()))?;
-    for Upstream { url, models } in &config.upstreams {
+    for Upstream { url, models, .. } in &config.upstreams {
         let models =
             if models.is_empty() { "all models".into() } else { format!("{}…", models.join("… ")) };
         line("upstream", &format!("{url} {FAINT}{models}{FAINT:#}"))?;

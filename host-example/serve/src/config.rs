@@ -5,10 +5,12 @@ use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use thread_budget_host::{Durability, MIN_MEMORY_BYTES, Registry, RegistryBuilder, Severity, Threshold};
+use thread_budget_host::{
+    self as host, Durability, MIN_MEMORY_BYTES, Registry, RegistryBuilder, Severity, Threshold,
+};
 use thread_budget_router_core as router;
 
-pub use router::{UnmeteredPaths, Upstream};
+pub use router::{LostCalls, UnmeteredPaths, Upstream};
 
 /// The router's own settings, the table `[router]`: what it does with a request.
 pub type RouterConfig = router::Config;
@@ -269,7 +271,10 @@ impl Config {
     /// The registry it asks for, to be built, or to be set further first.
     pub fn registry(&self) -> RegistryBuilder {
         let thresholds: Vec<_> = self.router.thresholds.iter().map(for_registry).collect();
-        let mut builder = Registry::builder().thresholds(thresholds).durability(self.durability);
+        let mut builder = Registry::builder()
+            .thresholds(thresholds)
+            .durability(self.durability)
+            .lost_calls(self.lost_calls());
         if let Some(path) = &self.database {
             builder = builder.database(path);
         }
@@ -293,6 +298,15 @@ impl Config {
     /// What the router's component is told.
     pub(crate) fn router_config(&self) -> RouterConfig {
         RouterConfig { upstreams: self.upstreams.clone(), ..self.router.clone() }
+    }
+
+    /// What is charged for a request that was sent and got no definite answer, as the registry has it.
+    pub(crate) fn lost_calls(&self) -> host::LostCalls {
+        match self.router.lost_calls {
+            LostCalls::Prompt => host::LostCalls::Prompt,
+            LostCalls::All => host::LostCalls::All,
+            LostCalls::Nothing => host::LostCalls::Nothing,
+        }
     }
 
     pub(crate) fn header_timeout(&self) -> Duration {

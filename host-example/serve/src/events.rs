@@ -15,13 +15,8 @@ pub enum Event {
         /// The thread.
         thread_id: Arc<str>,
     },
-    /// A threshold was crossed: what the agent will read.
-    Crossed {
-        /// The thread.
-        thread_id: Arc<str>,
-        /// The warning.
-        warning: BudgetWarning,
-    },
+    /// A threshold was crossed: what the thread's agent will read.
+    Crossed(BudgetWarning),
     /// Warnings went to the agent with its request.
     Delivered {
         /// The thread.

@@ -1,4 +1,5 @@
-//! the LLM router: its component in a sandbox per request, on a registry that lasts.
+//! The LLM router over HTTP: a policy that decides each exchange in an instance of its own, a registry that
+//! keeps the budgets, and what operates them.
 //!
 //! ```
 //! use thread_budget_serve::{Config, Router};
@@ -23,40 +24,54 @@
 #![warn(clippy::expect_used, clippy::unwrap_used)]
 
 pub mod admin;
+mod budgets;
+mod client;
 mod config;
-mod contract;
+mod connections;
+mod debts;
 mod events;
-mod link;
+mod exchange;
+mod headers;
 mod listener;
-mod logs;
 mod memory;
+mod policy;
 mod reply;
-mod sandbox;
+mod tls;
+mod translate;
 mod upstream;
+mod workers;
 
 pub use admin::{Admin, AdminError};
-pub use config::{AdminConfig, Config, ConfigError, Limits, RouterConfig, Tls, UnmeteredPaths, Upstream};
+pub use config::{
+    AdminConfig, Config, ConfigError, Limits, LostCalls, RouterConfig, Tls, UnmeteredPaths, Upstream,
+};
 pub use events::{Event, Events};
 
-use link::Budgets;
+use budgets::Budgets;
+use connections::Connections;
+use debts::Debts;
+use exchange::{Common, Exchanges};
 use listener::Server;
 use metrics_exporter_prometheus::PrometheusHandle;
-use sandbox::Sandbox;
+use policy::Policy;
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 use thread_budget_host::{Cache, Registry};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
+use upstream::Upstreams;
+use workers::Workers;
 
-/// The router component: a WebAssembly component of the world `thread-budget:router/http`.
-pub const ROUTER_COMPONENT: &[u8] = include_bytes!("../component/thread_budget_router_http.wasm");
+/// The policy: a WebAssembly component of the world `thread-budget:router/router`.
+pub const POLICY_COMPONENT: &[u8] = include_bytes!("../component/thread_budget_router.wasm");
 
-/// How long instances may take to end when they are told to, and what they held to be charged.
+/// How long exchanges may take to end when they are told to, and what is owed to the registry to be paid.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A router to be started.
@@ -81,15 +96,33 @@ pub enum RouterError {
     /// The thread that keeps the time of instances could not be started.
     #[error("cannot start the thread that keeps the time: {0}")]
     Clock(#[source] io::Error),
-    /// The router is not a component that wasmtime can compile.
+    /// The policy is not a component that wasmtime can compile.
     #[error("not a usable WebAssembly component: {0:#}")]
     Compile(#[source] wasmtime::Error),
     /// It imports what it may not have, or lacks an export.
-    #[error("not a component of the world thread-budget:router/http@0.1.0: {0:#}")]
+    #[error("not a component of the world thread-budget:router/router@0.2.0: {0:#}")]
     Contract(#[source] wasmtime::Error),
-    /// The router's configuration has no JSON.
+    /// The policy's configuration has no JSON.
     #[error("the router's configuration has no JSON: {0}")]
-    Variable(#[source] serde_json::Error),
+    Configuration(#[source] serde_json::Error),
+    /// The policy cannot work by its configuration.
+    #[error("{0}")]
+    Policy(String),
+    /// An upstream's URL is none.
+    #[error("upstream {url:?} is no URL")]
+    Upstream {
+        /// What was given.
+        url: String,
+    },
+    /// The environment has no key for an upstream.
+    #[error("an upstream's key is to be in the environment as {variable}, and is not")]
+    Key {
+        /// The variable.
+        variable: String,
+    },
+    /// A thread that serves connections could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
     /// A certificate or key cannot be used.
     #[error("cannot use {}: {reason}", path.display())]
     Certificate {
@@ -117,13 +150,13 @@ impl Router {
         Self {
             config,
             registry,
-            component: Cow::Borrowed(ROUTER_COMPONENT),
+            component: Cow::Borrowed(POLICY_COMPONENT),
             cache: Cache::default(),
             metrics: None,
         }
     }
 
-    /// Use this component instead of the one that is built in ([`ROUTER_COMPONENT`]).
+    /// Use this component instead of the one that is built in ([`POLICY_COMPONENT`]).
     pub fn component_bytes(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.component = Cow::Owned(bytes.into());
         self
@@ -148,19 +181,45 @@ impl Router {
     pub async fn start(self) -> Result<Running, RouterError> {
         let Self { config, registry, component, cache, metrics } = self;
         config.check()?;
-        let budgets = Budgets { registry: registry.clone(), events: Events::default() };
+        let budgets = Budgets {
+            registry: registry.clone(),
+            events: Events::default(),
+            debts: Debts::default(),
+            lost_calls: config.lost_calls(),
+            longest: Duration::from_millis(config.router.request_timeout_ms) + LAST_WORDS,
+        };
         let events = budgets.events.clone();
         let (stop, stopped) = watch::channel(false);
         let (end, ending) = watch::channel(false);
         let most = config.limits.max_concurrent_requests;
-        let requests = Arc::new(Semaphore::new(most as usize));
-        let sandbox = Sandbox::new(&component, &cache, &config, budgets, ending)?;
-        let server = Server::new(&config, sandbox, requests.clone())?;
+        let common = Arc::new(Common {
+            policy: Policy::new(&component, &cache, &config).await?,
+            budgets: budgets.clone(),
+            requests: Arc::new(Semaphore::new(most as usize)),
+            max_request_bytes: config.router.max_request_bytes,
+            request_body_timeout: Duration::from_millis(config.router.request_body_timeout_ms),
+            patience: Duration::from_millis(config.router.idle_timeout_ms),
+            ending,
+            begun: Instant::now(),
+            count: AtomicU64::new(0),
+        });
+        let requests = common.requests.clone();
+        let connector = upstream::connector(&config)?;
 
         let listener = listen(config.listen).await?;
         let admin_listener = listen(config.admin.listen).await?;
         let address = listener.local_addr().unwrap_or(config.listen);
         let admin_address = admin_listener.local_addr().unwrap_or(config.admin.listen);
+        let server = || {
+            let upstreams = Upstreams::new(&config, &connector)?;
+            Server::new(&config, Exchanges { common: common.clone(), upstreams })
+        };
+        let workers = Arc::new(Workers::start(server, &stopped)?);
+        let connections = Connections::new(config.limits.max_connections as usize);
+        let agents = {
+            let workers = workers.clone();
+            async move { listener::listen(listener, &workers, connections, stopped).await }
+        };
         let admin = Admin { registry, events: events.clone(), token: config.admin.token, metrics };
         Ok(Running {
             address,
@@ -171,7 +230,10 @@ impl Router {
             requests,
             most,
             timeout: Duration::from_millis(config.shutdown_timeout_ms),
-            agents: tokio::spawn(server.serve(listener, config.limits.max_connections, stopped)),
+            workers: Some(workers),
+            agents: tokio::spawn(agents),
+            debtor: tokio::spawn(budgets.debts.clone().pay(budgets.clone())),
+            budgets,
             operators: tokio::spawn(async move {
                 if let Err(error) = admin.serve(admin_listener).await {
                     tracing::error!(%error, "the operators' side has ended");
@@ -195,7 +257,10 @@ pub struct Running {
     requests: Arc<Semaphore>,
     most: u32,
     timeout: Duration,
+    workers: Option<Arc<Workers>>,
+    budgets: Budgets,
     agents: JoinHandle<()>,
+    debtor: JoinHandle<()>,
     operators: JoinHandle<()>,
 }
 
@@ -218,22 +283,37 @@ impl Running {
         &self.events
     }
 
-    /// Take no more requests, let those that run end within the configured time, and end the others: what
-    /// they hold is charged. Then everything that was acknowledged is in the database, if there is one.
+    /// Take no more requests, let those that run end within the configured time, and end the others: what they
+    /// may have used is charged. Then everything that was charged is in the database, if there is one; the log
+    /// says what could not be written.
     pub async fn shutdown(mut self) {
         self.stop.send_replace(true);
         let done = async {
-            // Whoever still runs, an instance whose client has left too, holds a permit.
+            // Whoever is still under way, an exchange whose client has left too, holds a permit.
             let _ = (&mut self.agents).await;
             let _ = self.requests.acquire_many(self.most).await;
         };
         if tokio::time::timeout(self.timeout, done).await.is_err() {
-            tracing::warn!("requests that still run are ended");
+            tracing::warn!("requests that are still under way are ended");
             self.end.send_replace(true);
             let all = self.requests.acquire_many(self.most);
             if tokio::time::timeout(LAST_WORDS, all).await.is_err() {
                 tracing::error!("some requests did not end");
             }
+        }
+        if !self.agents.is_finished() {
+            self.agents.abort();
+            let _ = (&mut self.agents).await;
+        }
+        if let Some(workers) = self.workers.take().and_then(Arc::into_inner) {
+            // What they still do is dropped, and what that held is owed.
+            let _ = tokio::task::spawn_blocking(|| workers.end()).await;
+        }
+        self.debtor.abort();
+        let _ = (&mut self.debtor).await;
+        let debts = &self.budgets.debts;
+        if tokio::time::timeout(LAST_WORDS, debts.pay_all(&self.budgets)).await.is_err() {
+            debts.give_up();
         }
         self.operators.abort();
         let _ = (&mut self.operators).await;
@@ -245,6 +325,7 @@ impl Drop for Running {
         self.stop.send_replace(true);
         self.end.send_replace(true);
         self.agents.abort();
+        self.debtor.abort();
         self.operators.abort();
     }
 }

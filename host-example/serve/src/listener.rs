@@ -1,10 +1,13 @@
-//! Connections of agents, and what is turned away before an instance is spent on it.
+//! Connections of agents, and what is turned away before an exchange is begun.
 
 use super::RouterError;
-use super::config::{Config, Tls};
-use super::reply::{Body, Failure};
-use super::sandbox::Sandbox;
-use super::upstream::remove_hop_by_hop;
+use super::client::Body;
+use super::config::Config;
+use super::connections::{Connections, Place};
+use super::exchange::Exchanges;
+use super::reply::Reply;
+use super::tls;
+use super::workers::Workers;
 use hyper::body::Incoming;
 use hyper::header::HOST;
 use hyper::service::service_fn;
@@ -12,19 +15,14 @@ use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use std::convert::Infallible;
-use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ServerConfig, crypto};
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 /// The longest head of a request, in bytes, and the most headers in it.
 const LONGEST_HEAD: usize = 64 << 10;
@@ -39,23 +37,55 @@ const PING: Duration = Duration::from_secs(20);
 /// How long to wait when the machine cannot take another connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// What serves connections. Cheap to clone.
+/// Have the workers serve connections until `stop` turns true, and wait for the last of them to end.
+pub(super) async fn listen(
+    listener: TcpListener,
+    workers: &Workers,
+    connections: Connections,
+    mut stop: watch::Receiver<bool>,
+) {
+    loop {
+        let next = async {
+            let stream = accept(&listener).await;
+            (stream, connections.place().await)
+        };
+        let (stream, place) = tokio::select! {
+            next = next => next,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        match stream.into_std() {
+            Ok(stream) => workers.serve(stream, place),
+            Err(error) => tracing::warn!(%error, "cannot pass a connection on"),
+        }
+    }
+    drop(listener);
+    connections.gone().await;
+}
+
+/// The next connection. What keeps the machine from taking one passes.
+pub(super) async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// What serves connections, in one of this process's threads. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Server {
-    sandbox: Sandbox,
+    exchanges: Exchanges,
     tls: Option<TlsAcceptor>,
     http: Builder<TokioExecutor>,
-    requests: Arc<Semaphore>,
     header_timeout: Duration,
 }
 
 impl Server {
-    /// `requests` has a permit for each that may be served at a time.
-    pub(super) fn new(
-        config: &Config,
-        sandbox: Sandbox,
-        requests: Arc<Semaphore>,
-    ) -> Result<Self, RouterError> {
+    pub(super) fn new(config: &Config, exchanges: Exchanges) -> Result<Self, RouterError> {
         let mut http = Builder::new(TokioExecutor::new());
         http.http1()
             .timer(TokioTimer::new())
@@ -68,54 +98,47 @@ impl Server {
             .max_header_list_size(LONGEST_HEAD as u32)
             .keep_alive_interval(PING)
             .adaptive_window(true);
-        let tls = config.tls.as_ref().map(acceptor).transpose()?;
-        Ok(Self { sandbox, tls, http, requests, header_timeout: config.header_timeout() })
+        let tls = config.tls.as_ref().map(|tls| tls::acceptor(tls, &["h2", "http/1.1"])).transpose()?;
+        Ok(Self { exchanges, tls, http, header_timeout: config.header_timeout() })
     }
 
-    /// Accept connections until `stop` turns true, then let those that are busy finish what they do.
-    pub(super) async fn serve(self, listener: TcpListener, most: u32, mut stop: watch::Receiver<bool>) {
-        let connections = Arc::new(Semaphore::new(most as usize));
-        loop {
-            let next = async {
-                let permit = connections.clone().acquire_owned().await;
-                (accept(&listener).await, permit)
-            };
-            let (stream, permit) = tokio::select! {
-                next = next => next,
-                _ = stop.wait_for(|stop| *stop) => break,
-            };
-            let (server, stop) = (self.clone(), stop.clone());
-            tokio::spawn(async move {
-                server.connection(stream, stop).await;
-                drop(permit);
-            });
-        }
-        drop(listener);
-        let _ = connections.acquire_many(most).await;
-    }
-
-    async fn connection(self, stream: TcpStream, stop: watch::Receiver<bool>) {
+    /// Serve a connection until it ends, has to go, or `stop` turns true and what it is busy with is done.
+    pub(super) async fn connection(
+        self,
+        stream: std::net::TcpStream,
+        place: Place,
+        stop: watch::Receiver<bool>,
+    ) {
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::warn!(%error, "cannot take a connection over"),
+        };
         // Without it answers only come later.
         let _ = stream.set_nodelay(true);
-        let Some(acceptor) = &self.tls else {
-            return self.exchange(stream, Scheme::Http, stop).await;
+        let place = Arc::new(place);
+        let serve = async {
+            let Some(acceptor) = &self.tls else { return self.serve(stream, &place, stop).await };
+            match tokio::time::timeout(self.header_timeout, acceptor.accept(stream)).await {
+                Ok(Ok(stream)) => self.serve(stream, &place, stop).await,
+                Ok(Err(error)) => tracing::debug!(%error, "a client's TLS"),
+                Err(_) => tracing::debug!("a client took too long over TLS"),
+            }
         };
-        match tokio::time::timeout(self.header_timeout, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => self.exchange(stream, Scheme::Https, stop).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a client's TLS"),
-            Err(_) => tracing::debug!("a client took too long over TLS"),
+        tokio::select! {
+            () = serve => {}
+            () = place.evicted() => tracing::debug!("a client has said nothing, and another has come"),
         }
     }
 
-    async fn exchange<S>(&self, stream: S, scheme: Scheme, mut stop: watch::Receiver<bool>)
+    async fn serve<S>(&self, stream: S, place: &Arc<Place>, mut stop: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let begun = AtomicBool::new(false);
         let service = service_fn(|request| {
             begun.store(true, Ordering::Relaxed);
-            let (server, scheme) = (self.clone(), scheme.clone());
-            async move { Ok::<_, Infallible>(server.answer(scheme, request).await) }
+            let (exchanges, place) = (self.exchanges.clone(), place.clone());
+            async move { Ok::<_, Infallible>(answer(&exchanges, request, &place).await) }
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         // hyper's own timeout begins when it knows which HTTP the client speaks.
@@ -140,61 +163,27 @@ impl Server {
             tracing::debug!(error, "a client's connection");
         }
     }
+}
 
-    async fn answer(&self, scheme: Scheme, mut request: Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path().to_owned();
-        let answer = async {
-            check(&request)?;
-            remove_hop_by_hop(request.headers_mut());
-            let permit = self.requests.clone().try_acquire_owned().map_err(|_| Failure::Overloaded)?;
-            self.sandbox.handle(scheme, request, permit).await
-        };
-        answer.await.unwrap_or_else(|failure| failure.reply(&path))
+async fn answer(exchanges: &Exchanges, request: Request<Incoming>, place: &Place) -> Response<Body> {
+    match check(&request) {
+        Ok(()) => exchanges.answer(request, place).await,
+        Err(reply) => reply.response(request.uri().path()),
     }
 }
 
-/// The next connection. What keeps the machine from taking one passes.
-pub(super) async fn accept(listener: &TcpListener) -> TcpStream {
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(PAUSE).await;
-            }
-        }
-    }
-}
-
-/// Whether an instance can be given it.
-fn check(request: &Request<Incoming>) -> Result<(), Failure> {
+/// Whether it is a request that a policy can decide on.
+fn check(request: &Request<Incoming>) -> Result<(), Reply> {
     if request.method() == Method::CONNECT {
-        return Err(Failure::BadRequest("this is no proxy"));
+        return Err(Reply::BadRequest("this is no proxy"));
     }
     let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next(), request.uri().authority()) {
-        (_, Some(_), _) => Err(Failure::BadRequest("there is more than one host header")),
+        (_, Some(_), _) => Err(Reply::BadRequest("there is more than one host header")),
         (Some(host), None, _) if host.to_str().is_err() => {
-            Err(Failure::BadRequest("the host header is no host"))
+            Err(Reply::BadRequest("the host header is no host"))
         }
-        (None, None, None) => Err(Failure::BadRequest("there is no host header")),
+        (None, None, None) => Err(Reply::BadRequest("there is no host header")),
         _ => Ok(()),
     }
-}
-
-fn acceptor(tls: &Tls) -> Result<TlsAcceptor, RouterError> {
-    let unusable = |path: &Path| {
-        let path = path.to_owned();
-        move |error: pem::Error| RouterError::Certificate { path, reason: error.to_string() }
-    };
-    let certificates = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(unusable(&tls.cert))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(unusable(&tls.key))?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(certificates, key))
-        .map_err(RouterError::Tls)?;
-    config.alpn_protocols = vec![b"h2".into(), b"http/1.1".into()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -1,4 +1,4 @@
-//! How much memory instances may have, each and together.
+//! How much memory exchanges may take: their instances, and the bodies of their requests, each and together.
 
 use super::config::FREE_MEMORY_BYTES;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use wasmtime::ResourceLimiter;
 /// The most entries of a table.
 pub(super) const TABLE_ELEMENTS: usize = 20_000;
 
-/// What is left for all instances beyond what each may have for itself, in bytes. Cheap to clone.
+/// What is left for all exchanges beyond what each may have for itself, in bytes. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Shared(Arc<AtomicUsize>);
 
@@ -16,31 +16,49 @@ impl Shared {
     pub(super) fn new(bytes: usize) -> Self {
         Self(Arc::new(AtomicUsize::new(bytes)))
     }
+
+    /// Nothing of it yet.
+    pub(super) fn share(&self) -> Share {
+        Share { of: self.clone(), bytes: 0 }
+    }
+}
+
+/// What somebody has of the shared memory. It is given back when this is dropped.
+pub(super) struct Share {
+    of: Shared,
+    bytes: usize,
+}
+
+impl Share {
+    /// Draw so many bytes more; false where they are not there.
+    pub(super) fn draw(&mut self, bytes: usize) -> bool {
+        let left = &self.of.0;
+        let enough =
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok();
+        if enough {
+            self.bytes += bytes;
+        }
+        enough
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.of.0.fetch_add(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The memory of one instance.
 pub(super) struct Memory {
-    shared: Shared,
-    /// What it has of the shared.
-    drawn: usize,
+    share: Share,
     most: usize,
     /// Whether it was refused some.
     pub(super) refused: bool,
 }
 
 impl Memory {
-    pub(super) fn new(shared: Shared, most: usize) -> Self {
-        Self { shared, drawn: 0, most, refused: false }
-    }
-
-    fn draw(&mut self, bytes: usize) -> bool {
-        let left = &self.shared.0;
-        let enough =
-            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok();
-        if enough {
-            self.drawn += bytes;
-        }
-        enough
+    pub(super) fn new(shared: &Shared, most: usize) -> Self {
+        Self { share: shared.share(), most, refused: false }
     }
 }
 
@@ -54,7 +72,7 @@ impl ResourceLimiter for Memory {
         // The router has one memory; if it had more, each would have the free part.
         let beyond = |bytes: usize| bytes.saturating_sub(FREE_MEMORY_BYTES);
         let more = beyond(desired) - beyond(current);
-        let granted = desired <= self.most && (more == 0 || self.draw(more));
+        let granted = desired <= self.most && (more == 0 || self.share.draw(more));
         self.refused |= !granted;
         Ok(granted)
     }
@@ -69,12 +87,6 @@ impl ResourceLimiter for Memory {
     }
 }
 
-impl Drop for Memory {
-    fn drop(&mut self) {
-        self.shared.0.fetch_add(self.drawn, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,7 +96,7 @@ mod tests {
     #[test]
     fn what_one_has_others_lack_until_it_is_gone() {
         let shared = Shared::new(4 * MIB);
-        let memory = || Memory::new(shared.clone(), 64 * MIB);
+        let memory = || Memory::new(&shared, 64 * MIB);
         let (mut one, mut other) = (memory(), memory());
         let grow = |memory: &mut Memory, from: usize, to: usize| {
             memory.memory_growing(from * MIB, to * MIB, None).unwrap()

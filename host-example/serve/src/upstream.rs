@@ -1,296 +1,341 @@
-//! The providers: connections that are kept and shared, and nothing but the configured ones.
+//! Requests to providers, and their answers, as the policy wants them sent and read.
+
+mod connections;
+
+pub(super) use connections::Connector;
 
 use super::RouterError;
 use super::config::Config;
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
+use super::headers::{change, remove_hop_by_hop};
+use super::policy::Broken;
+use super::policy::contract::{self, Failure, FailureKind, OwnKey};
+use super::tls;
+use bytes::{Bytes, BytesMut};
+use connections::{Connections, Sender, Unsent};
+use http_body::{Body as _, SizeHint};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::{Authority, Scheme};
-use hyper::{Request, Response};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::error::Error as _;
+use hyper::{Method, Request, StatusCode, Uri};
+use std::collections::HashMap;
 use std::future::Future;
-use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_rustls::rustls::pki_types::CertificateDer;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, crypto};
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-/// How long a connection may be idle before it is closed: less than providers' load balancers allow.
-const IDLE_CONNECTION: Duration = Duration::from_secs(55);
-
-/// How often a connection of HTTP/2 on which requests wait is asked whether it is alive.
-const PING: Duration = Duration::from_secs(20);
-
-/// The configured providers. Cheap to clone.
+/// The configured providers, and the connections to them of one of this process's threads. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Upstreams(Arc<Shared>);
+pub(super) struct Upstreams(Arc<[Upstream]>);
 
-struct Shared {
-    client: Client<HttpsConnector<HttpConnector>, WasiBody>,
-    allowed: Vec<(Scheme, Authority)>,
-    connect_timeout: Duration,
-    first_byte_timeout: Duration,
-    idle_timeout: Duration,
+/// A configured provider.
+struct Upstream {
+    scheme: Scheme,
+    authority: Authority,
+    connections: Connections,
+    /// The environment variable that holds its key, and what that says.
+    key: Option<(String, String)>,
+}
+
+/// A request that the policy wants sent. Whether it may be was looked at.
+pub(super) struct Order {
+    upstream: usize,
+    request: Request<Full<Bytes>>,
+    connect: Duration,
+    head: Duration,
+    idle: Duration,
+    deadline: Instant,
+    /// The longest answer, where all of it is wanted.
+    whole: Option<usize>,
+}
+
+/// What makes connections to providers, for every thread.
+pub(super) fn connector(config: &Config) -> Result<Connector, RouterError> {
+    let connect_timeout = Duration::from_millis(config.router.connect_timeout_ms);
+    Ok(connections::connector(tls::connector(config)?, connect_timeout))
 }
 
 impl Upstreams {
-    pub(super) fn new(config: &Config) -> Result<Self, RouterError> {
-        let connect_timeout = Duration::from_millis(config.router.connect_timeout_ms);
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_keepalive(Some(Duration::from_secs(60)));
-        http.set_connect_timeout(Some(connect_timeout));
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls(config)?)
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_CONNECTION)
-            .http2_keep_alive_interval(PING)
-            .http2_adaptive_window(true)
-            .build(https);
-        let allowed = config.upstreams.iter().filter_map(|upstream| {
-            let parts = upstream.parts()?;
-            let scheme = if parts.tls { Scheme::HTTPS } else { Scheme::HTTP };
-            Some((scheme, parts.authority.parse().ok()?))
+    /// Those of the configuration. Their connections belong to the thread that uses this.
+    pub(super) fn new(config: &Config, connector: &Connector) -> Result<Self, RouterError> {
+        let mut by_origin = HashMap::new();
+        let upstreams = config.upstreams.iter().map(|upstream| {
+            // Their configuration was checked.
+            let unusable = || RouterError::Upstream { url: upstream.url.clone() };
+            let uri: Uri = upstream.url.parse().map_err(|_| unusable())?;
+            let (Some(scheme), Some(authority)) = (uri.scheme().cloned(), uri.authority().cloned()) else {
+                return Err(unusable());
+            };
+            let connections = by_origin
+                .entry((scheme.clone(), authority.clone()))
+                .or_insert_with(|| Connections::new(connector.clone()))
+                .clone();
+            let key = match &upstream.key_env {
+                Some(variable) => Some((variable.clone(), key(variable)?)),
+                None => None,
+            };
+            Ok(Upstream { scheme, authority, connections, key })
         });
-        Ok(Self(Arc::new(Shared {
-            client,
-            allowed: allowed.collect(),
-            connect_timeout,
-            first_byte_timeout: Duration::from_millis(config.router.first_byte_timeout_ms),
-            idle_timeout: Duration::from_millis(config.router.idle_timeout_ms),
-        })))
+        Ok(Self(upstreams.collect::<Result<_, _>>()?))
     }
 
-    /// What one request's instance sends through.
-    pub(super) fn outgoing(&self) -> Outgoing {
-        Outgoing { upstreams: self.clone(), sent: false }
-    }
-
-    fn allows<B>(&self, request: &Request<B>) -> bool {
-        let (scheme, authority) = (request.uri().scheme(), request.uri().authority());
-        self.0.allowed.iter().any(|(s, a)| Some(s) == scheme && Some(a) == authority)
-    }
-
-    async fn send(
+    /// The request that the policy wants sent for a client's; `body` is the client's own.
+    ///
+    /// # Errors
+    /// The policy wants what it may not: to send to somebody else, or somebody else's key.
+    pub(super) fn order(
         &self,
-        mut request: Request<WasiBody>,
-        options: RequestOptions,
-    ) -> Result<Response<WasiBody>, Error> {
-        remove_hop_by_hop(request.headers_mut());
-        // The guest asks for the configured times; the connector knows its own already.
-        let timeout = options.connect_timeout.unwrap_or(self.0.connect_timeout)
-            + options.first_byte_timeout.unwrap_or(self.0.first_byte_timeout);
-        let idle = options.between_bytes_timeout.unwrap_or(self.0.idle_timeout);
-        let mut response = tokio::time::timeout(timeout, self.0.client.request(request))
-            .await
-            .map_err(|_| Error::ConnectionReadTimeout)?
-            .map_err(|error| from_client(&error))?;
-        remove_hop_by_hop(response.headers_mut());
-        Ok(response.map(|body| Answer { body, idle, deadline: None }.boxed_unsync()))
-    }
-}
-
-/// TLS towards the providers: the usual authorities, and perhaps some more.
-fn tls(config: &Config) -> Result<ClientConfig, RouterError> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
-    if let Some(path) = &config.upstream_ca {
-        let unusable = |reason: String| RouterError::Certificate { path: path.clone(), reason };
-        let certificates = CertificateDer::pem_file_iter(path)
-            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-            .map_err(|error| unusable(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(unusable("it holds no certificate".into()));
+        method: &Method,
+        headers: &HeaderMap,
+        body: &Bytes,
+        send: contract::ProviderRequest,
+    ) -> Result<Order, Broken> {
+        let refuse = || Broken::Policy(format!("it wants to send to {}, which is no upstream", send.url));
+        let place = send.upstream as usize;
+        let upstream = self.0.get(place).ok_or_else(refuse)?;
+        let uri: Uri = send.url.parse().map_err(|_| refuse())?;
+        if uri.scheme() != Some(&upstream.scheme) || uri.authority() != Some(&upstream.authority) {
+            return Err(refuse());
         }
-        for certificate in certificates {
-            roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
+        let mut headers = headers.clone();
+        remove_hop_by_hop(&mut headers);
+        headers.remove(HOST);
+        change(&mut headers, &send.remove, &send.set)?;
+        if let Some(OwnKey { variable, header, prefix }) = &send.key {
+            let foreign = || Broken::Policy(format!("it wants a key that is not the upstream's: {variable}"));
+            let (_, key) = upstream.key.as_ref().filter(|(own, _)| own == variable).ok_or_else(foreign)?;
+            let name: HeaderName = header.parse().map_err(|_| foreign())?;
+            let mut value = HeaderValue::from_str(&format!("{prefix}{key}")).map_err(|_| foreign())?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
         }
-    }
-    Ok(ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(RouterError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
-}
-
-/// What an instance sends its requests through.
-pub(super) struct Outgoing {
-    upstreams: Upstreams,
-    /// Whether it has sent one: tokens may be spent from then on.
-    pub(super) sent: bool,
-}
-
-type Sent = Result<(Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
-
-impl WasiHttpHooks for Outgoing {
-    /// The client sets it, where the protocol has it.
-    fn set_host_header(&mut self) -> bool {
-        false
-    }
-
-    fn send_request(
-        &mut self,
-        request: Request<WasiBody>,
-        options: Option<RequestOptions>,
-        _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
-    ) -> Box<dyn Future<Output = Sent> + Send> {
-        if !self.upstreams.allows(&request) {
-            tracing::error!(uri = %request.uri(), "the router asked for what is no upstream");
-            return Box::new(async { Err(Error::HttpRequestDenied) });
-        }
-        self.sent = true;
-        let upstreams = self.upstreams.clone();
-        Box::new(async move {
-            let response = upstreams.send(request, options.unwrap_or_default()).await?;
-            Ok((response, Box::new(async { Ok(()) }) as _))
+        let mut request = Request::new(Full::new(send.body.map_or_else(|| body.clone(), Bytes::from)));
+        *request.method_mut() = method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        Ok(Order {
+            upstream: place,
+            request,
+            connect: Duration::from_millis(send.connect_ms),
+            head: Duration::from_millis(send.head_ms),
+            idle: Duration::from_millis(send.idle_ms),
+            deadline: after(Duration::from_millis(send.total_ms)),
+            whole: send.whole.then(|| usize::try_from(send.most_bytes).unwrap_or(usize::MAX)),
         })
     }
+
+    /// Send it, and wait for the answer's head, or for all of the answer where that is wanted.
+    pub(super) async fn send(&self, order: Order) -> Result<Answer, Failure> {
+        let Order { upstream, mut request, connect, head, idle, deadline, whole } = order;
+        let to = self.0[upstream].uri();
+        let connections = &self.0[upstream].connections;
+        let (response, sender) = loop {
+            let connecting = connections.get(&to);
+            let sender = match timeout_at(deadline.min(after(connect)), connecting).await {
+                Ok(Ok(sender)) => sender,
+                Ok(Err(reason)) => return Err(failure(FailureKind::Unsent, reason)),
+                Err(_) => return Err(failure(FailureKind::Unsent, "connecting took too long")),
+            };
+            let was_used = sender.was_used();
+            match timeout_at(deadline.min(after(head)), sender.send(request)).await {
+                Ok(Ok(answered)) => break answered,
+                // It had been closed while nothing was sent: a new one will do.
+                Ok(Err(Unsent::Whole(unsent, _))) if was_used => request = *unsent,
+                Ok(Err(Unsent::Whole(_, reason))) => return Err(failure(FailureKind::Unsent, reason)),
+                Ok(Err(Unsent::Not(reason))) => return Err(failure(FailureKind::Lost, reason)),
+                Err(_) => return Err(failure(FailureKind::Slow, "the answer took too long to begin")),
+            }
+        };
+        let (mut parts, body) = response.into_parts();
+        remove_hop_by_hop(&mut parts.headers);
+        let mut body = Body {
+            incoming: body,
+            idle,
+            deadline,
+            received: 0,
+            sender: Some((sender, connections.clone())),
+            timer: None,
+        };
+        body.give_back_if_ended();
+        let mut answer =
+            Answer { status: parts.status, headers: parts.headers, whole: Bytes::new(), body: None };
+        match whole {
+            Some(most) => answer.whole = body.whole(most).await?,
+            None => answer.body = Some(body),
+        }
+        Ok(answer)
+    }
 }
 
-/// Remove what concerns one connection only, and what `Connection` says does.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
+impl Upstream {
+    fn uri(&self) -> Uri {
+        let mut parts = hyper::http::uri::Parts::default();
+        parts.scheme = Some(self.scheme.clone());
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(hyper::http::uri::PathAndQuery::from_static("/"));
+        // It has all three parts.
+        Uri::from_parts(parts).unwrap_or_default()
     }
-    for name in [
-        header::CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ] {
-        headers.remove(name);
-    }
-    headers.remove("keep-alive");
-    headers.remove("proxy-connection");
 }
 
-/// A provider's answer, which may not pause for too long.
-struct Answer {
-    body: Incoming,
+/// What an upstream's own key is.
+fn key(variable: &str) -> Result<String, RouterError> {
+    match std::env::var(variable) {
+        Ok(key) if !key.is_empty() => Ok(key),
+        _ => Err(RouterError::Key { variable: variable.into() }),
+    }
+}
+
+/// So much later; a time that never comes is one in thirty years.
+fn after(time: Duration) -> Instant {
+    const LONG: Duration = Duration::from_secs(30 * 365 * 24 * 3_600);
+    Instant::now() + time.min(LONG)
+}
+
+fn failure(kind: FailureKind, reason: impl Into<String>) -> Failure {
+    Failure { kind, received_bytes: 0, reason: reason.into() }
+}
+
+/// A provider's answer, without what concerns its connection only.
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    /// All of its body, where that was wanted.
+    pub(super) whole: Bytes,
+    /// Else its body, to be read.
+    pub(super) body: Option<Body>,
+}
+
+/// The body of an answer. Read to its end it gives its connection back; dropped before, it closes it.
+pub(super) struct Body {
+    incoming: Incoming,
     idle: Duration,
-    /// Until when more must come, while it is waited for.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Instant,
+    received: u64,
+    sender: Option<(Sender, Connections)>,
+    /// By when more must come, while it is waited for.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            self.deadline = None;
-            return Poll::Ready(frame.map(|frame| frame.map_err(|error| from_hyper(&error))));
-        }
-        let idle = self.idle;
-        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + idle)));
-        deadline.as_mut().poll(context).map(|()| Some(Err(Error::ConnectionReadTimeout)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-fn from_hyper(error: &hyper::Error) -> Error {
-    tracing::debug!(%error, "upstream");
-    if error.is_timeout() {
-        Error::ConnectionReadTimeout
-    } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        Error::ConnectionTerminated
-    } else {
-        Error::HttpProtocolError
-    }
-}
-
-fn from_client(error: &ClientError) -> Error {
-    let causes = || std::iter::successors(error.source(), |&error| error.source());
-    tracing::debug!(%error, cause = causes().last().map(tracing::field::display), "upstream");
-    if !error.is_connect() {
-        let hyper = causes().find_map(|cause| cause.downcast_ref::<hyper::Error>());
-        return hyper.map_or(Error::HttpProtocolError, from_hyper);
-    }
-    if causes().any(|cause| cause.to_string().starts_with("dns error")) {
-        return Error::DnsError { rcode: None, info_code: None };
-    }
-    let io = causes().filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
-    let tls = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match (tls, io.map(io::Error::kind)) {
-        (Some(rustls::Error::InvalidCertificate(_)), _) => Error::TlsCertificateError,
-        (Some(_), _) => Error::TlsProtocolError,
-        (None, Some(io::ErrorKind::TimedOut)) => Error::ConnectionTimeout,
-        (None, Some(io::ErrorKind::ConnectionRefused)) => Error::ConnectionRefused,
-        (None, _) => Error::DestinationUnavailable,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use http_body_util::Empty;
-
-    #[tokio::test]
-    async fn nothing_but_the_configured_is_sent_to() {
-        let config = Config::from_toml(r#"upstreams = [{ url = "https://Example.com/openai/v1" }]"#).unwrap();
-        let upstreams = Upstreams::new(&config).unwrap();
-        let request =
-            |uri: &str| Request::post(uri).body(Empty::new().map_err(Error::from).boxed_unsync()).unwrap();
-        assert!(upstreams.allows(&request("https://example.com/openai/v1/models")));
-        for uri in ["http://example.com/", "https://example.com:8443/", "https://example.com.evil/", "/v1"] {
-            assert!(!upstreams.allows(&request(uri)), "{uri}");
-            let mut outgoing = upstreams.outgoing();
-            let sent = outgoing.send_request(request(uri), None, Box::new(async { Ok(()) }));
-            assert!(matches!(Pin::from(sent).await, Err(Error::HttpRequestDenied)));
-            assert!(!outgoing.sent);
+impl Body {
+    /// The next piece, at most `within` that time; none at the end.
+    pub(super) async fn next(&mut self, within: Duration) -> Result<Option<Bytes>, Failure> {
+        let by = self.deadline.min(after(within));
+        loop {
+            let frame = match timeout_at(by, self.incoming.frame()).await {
+                Ok(frame) => frame,
+                Err(_) => return Err(self.slow()),
+            };
+            match self.take(frame) {
+                Ok(Some(bytes)) if bytes.is_empty() => {}
+                taken => return taken,
+            }
         }
     }
 
-    #[test]
-    fn what_concerns_one_connection_is_not_passed_on() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Hop"),
-            ("x-hop", "1"),
-            ("te", "trailers"),
-            ("upgrade", "h2c"),
-            ("keep-alive", "5"),
-            ("authorization", "Bearer a"),
-        ] {
-            headers.append(name, value.parse().unwrap());
+    /// What has come by now beside `first`, up to about `most` bytes: who is given it at once does less work
+    /// than who is given each part of it.
+    pub(super) fn more_at_once(&mut self, first: Bytes, most: usize) -> Bytes {
+        let mut gathered = BytesMut::new();
+        while gathered.len().max(first.len()) < most && !self.is_ended() {
+            let mut frame = pin!(self.incoming.frame());
+            let Poll::Ready(Some(Ok(frame))) =
+                frame.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop()))
+            else {
+                break;
+            };
+            let Ok(bytes) = frame.into_data() else { continue };
+            self.received += bytes.len() as u64;
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&first);
+            }
+            gathered.extend_from_slice(&bytes);
         }
-        remove_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().collect::<Vec<_>>(), ["authorization"]);
+        if gathered.is_empty() { first } else { gathered.freeze() }
+    }
+
+    /// All that is left of it.
+    async fn whole(&mut self, most: usize) -> Result<Bytes, Failure> {
+        let mut gathered = BytesMut::new();
+        let mut first = Bytes::new();
+        while let Some(bytes) = self.next(self.idle).await? {
+            if bytes.len() > most - first.len().max(gathered.len()) {
+                return Err(
+                    self.failure(FailureKind::TooLong, format!("the answer is longer than {most} bytes"))
+                );
+            }
+            if first.is_empty() && gathered.is_empty() {
+                first = bytes;
+                continue;
+            }
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&first);
+            }
+            gathered.extend_from_slice(&bytes);
+        }
+        Ok(if gathered.is_empty() { first } else { gathered.freeze() })
+    }
+
+    /// The next piece, at most as long as the answer may pause; none at the end.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Failure>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(context) {
+            self.timer = None;
+            return Poll::Ready(self.take(frame));
+        }
+        let by = self.deadline.min(after(self.idle));
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(by)));
+        match timer.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(self.slow())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    fn take(
+        &mut self,
+        frame: Option<Result<http_body::Frame<Bytes>, hyper::Error>>,
+    ) -> Result<Option<Bytes>, Failure> {
+        match frame {
+            None => {
+                self.give_back();
+                Ok(None)
+            }
+            Some(Ok(frame)) => {
+                // Trailers are no part of the body.
+                let bytes = frame.into_data().unwrap_or_default();
+                self.received += bytes.len() as u64;
+                Ok(Some(bytes))
+            }
+            Some(Err(error)) => Err(self.failure(FailureKind::Lost, connections::reason(&error))),
+        }
+    }
+
+    fn give_back_if_ended(&mut self) {
+        if self.is_ended() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some((sender, connections)) = self.sender.take() {
+            connections.give_back(sender);
+        }
+    }
+
+    fn slow(&self) -> Failure {
+        self.failure(FailureKind::Slow, "the answer paused for too long")
+    }
+
+    fn failure(&self, kind: FailureKind, reason: impl Into<String>) -> Failure {
+        Failure { kind, received_bytes: self.received, reason: reason.into() }
     }
 }

@@ -1,105 +1,163 @@
-//! The router's decisions on any request and any stream.
+//! What the router decides, whatever happens.
 
-use serde_json::{Value, json};
-use thread_budget_router_core::{Answer, Dialect, Estimate, Request, Stream, reported_usage, sse};
+use serde_json::value::RawValue;
+use thread_budget_router_core::{
+    Answer, BudgetExhausted, Config, Consumed, Event, Exchange, Failure, FailureKind, Held, HoldName, Kept,
+    KeyConflict, Next, RegistryError, Request, RequestBody, Severity, Usage,
+};
 
-const WARNINGS: [&str; 2] = ["Note: \"76%\"", "WARNING: \\ 91%"];
+const CONFIG: &str = r#"{"upstreams":[{"url":"https://a/v1"},{"url":"https://b?x=1","models":["m"],"key_env":"B"}],
+    "allow_thread_options":true,"max_response_bytes":2000}"#;
 
-/// The first byte chooses the API and the length of the pieces that a stream comes in.
+/// Where a line of the input ends: no text has this byte.
+const END: u8 = 0xff;
+
+const TARGETS: [&str; 8] = [
+    "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses/compact",
+    "/v1/responses/r",
+    "/v1/models",
+];
+
+/// The first part names the target by its first byte, and has the headers; the second is the request's body. Each
+/// further part is an event: its first byte chooses it and its numbers, and the rest is its text.
 pub(super) fn check(bytes: &[u8]) {
-    let Some((&choice, input)) = bytes.split_first() else { return };
-    let dialect = [Dialect::Chat, Dialect::Responses, Dialect::Messages][usize::from(choice % 3)];
-    request(dialect, input);
-    answer(dialect, input);
-    stream(dialect, input, usize::from(choice / 3) + 1);
-}
-
-fn request(dialect: Dialect, input: &[u8]) {
-    let Ok(request) = Request::read(dialect, input) else { return };
-    let unchanged = request.body_with(&[]);
-    if !request.lacks_usage() {
-        assert_eq!(&*unchanged, input);
-    }
-    if !request.takes_messages() {
-        return;
-    }
-    let warnings = WARNINGS.map(String::from);
-    let changed = request.body_with(&warnings);
-    let again = Request::read(dialect, &changed).expect("it is a request still");
-    assert!(!again.lacks_usage() && again.takes_messages());
-    assert_eq!(again.model(), request.model());
-    assert_eq!(again.estimate().completion, request.estimate().completion);
-    assert!(again.estimate().prompt >= request.estimate().prompt);
-
-    // A value cannot hold numbers of any size, or many levels.
-    let (Ok(mut before), Ok(mut after)) =
-        (serde_json::from_slice::<Value>(input), serde_json::from_slice::<Value>(&changed))
-    else {
-        return;
-    };
-    let field = match dialect {
-        Dialect::Chat => "messages",
-        Dialect::Responses => "input",
-        Dialect::Messages => "system",
-    };
-    let (old, new) = (before[field].take(), after[field].take());
-    if dialect == Dialect::Messages && !old.is_array() {
-        let text = WARNINGS.join("\n\n");
-        let old = old.as_str().unwrap_or_default();
-        let separator = if old.is_empty() { "" } else { "\n\n" };
-        assert_eq!(new, json!(format!("{old}{separator}{text}")));
-    } else {
-        let added = WARNINGS.map(|text| match dialect {
-            Dialect::Messages => json!({"type": "text", "text": text}),
-            Dialect::Chat | Dialect::Responses => json!({"role": "system", "content": text}),
-        });
-        let old = match old {
-            Value::Array(items) => items,
-            text => vec![json!({"role": "user", "content": text})],
-        };
-        assert_eq!(new, json!([old, added.to_vec()].concat()));
-    }
-    if request.lacks_usage() {
-        assert_eq!(after["stream_options"]["include_usage"], json!(true));
-        before["stream_options"] = Value::Null;
-        after["stream_options"] = Value::Null;
-    }
-    assert_eq!(before, after);
-}
-
-fn answer(dialect: Dialect, input: &[u8]) {
-    // Whether it reports usage or not, it is read.
-    let _ = reported_usage(input);
-    if let Some(place) = Answer::read(dialect, input) {
-        let changed = place.with(&WARNINGS.map(String::from));
-        assert!(changed.len() > input.len());
-        assert!(Answer::read(dialect, changed.as_bytes()).is_some());
+    let mut parts = bytes.split(|byte| *byte == END);
+    let (target, headers) = first(parts.next().unwrap_or_default());
+    let body = parts.next().unwrap_or_default();
+    let mut exchange = Exchange::new(Config::from_json(CONFIG).expect("it is a configuration"));
+    let mut next = step(&mut exchange, 0, request(target, headers, body));
+    for (part, now_ms) in parts.zip(1..) {
+        let (choice, text) = first(part);
+        next = step(&mut exchange, now_ms, event(&next, choice, text));
     }
 }
 
-fn stream(dialect: Dialect, input: &[u8], length: usize) {
-    let (pieces, whole) = (split(dialect, input.chunks(length)), split(dialect, [input].into_iter()));
-    assert_eq!(pieces, whole);
-    assert_eq!([whole.0.concat(), whole.1].concat(), input);
-}
-
-fn split<'a>(dialect: Dialect, pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Vec<u8>) {
-    let mut events = sse::Events::default();
-    let mut stream = Stream::new(dialect, true);
-    let mut all = Vec::new();
-    for piece in pieces {
-        events.push(piece);
-        while let Some(event) = events.next() {
-            stream.take(event);
-            all.push(event.to_vec());
-            if let Some(reported) = stream.reported() {
-                let seen = stream.seen(Estimate::default());
-                assert!(seen.prompt == reported.prompt && seen.completion >= reported.completion);
-            }
+fn step(exchange: &mut Exchange, now_ms: u64, event: Event) -> Next {
+    let next = exchange.step(now_ms, event).next;
+    if let Next::Send(request) = &next {
+        assert!(request.url.starts_with("https://a/v1") || request.url.starts_with("https://b/"));
+        if let Some(body) = &request.body {
+            serde_json::from_slice::<&RawValue>(body).expect("what is sent is JSON");
         }
     }
-    if let Some(events) = stream.in_band(&WARNINGS.map(String::from)) {
-        assert!(events.ends_with("\n\n"));
+    next
+}
+
+fn first(part: &[u8]) -> (u8, &[u8]) {
+    part.split_first().map_or((0, part), |(first, rest)| (*first, rest))
+}
+
+fn request(target: u8, headers: &[u8], body: &[u8]) -> Event {
+    let is_post = target % 16 < 8;
+    Event::Request(Request {
+        id: "x".into(),
+        chance: target.into(),
+        date: "2026-11-25".into(),
+        method: if is_post { "POST" } else { "GET" }.into(),
+        target: TARGETS[usize::from(target % 8)].into(),
+        headers: headers.into(),
+        body: RequestBody::Whole(body.into()),
+    })
+}
+
+/// An event that answers what was asked, or, for the last choices, any other.
+fn event(next: &Next, choice: u8, text: &[u8]) -> Event {
+    let pick = |kinds: &[u8]| kinds[usize::from(choice) % kinds.len()];
+    let kind = match next {
+        _ if choice >= 240 => choice - 240,
+        Next::Hold(_) => pick(&[0, 0, 1, 4]),
+        Next::Settle(_) => pick(&[2, 2, 3, 4]),
+        Next::Send(_) => pick(&[5, 5, 8, 10, 11]),
+        Next::Read(_) => pick(&[6, 6, 7, 8, 10, 11]),
+        Next::Wait(_) => pick(&[9, 9, 10, 11]),
+        Next::Recall(_) => pick(&[12, 12, 13]),
+        Next::Claim(_) => pick(&[14, 14, 15]),
+        Next::Resume | Next::Done => choice % 16,
+    };
+    let number = number(choice);
+    match kind {
+        0 => Event::Held(Held {
+            completion_tokens: number,
+            usage: usage(choice),
+            room: number,
+            severity: severity(choice),
+            pending: Vec::new(),
+            repeated: choice % 16 == 15,
+        }),
+        1 => Event::NotHeld(RegistryError::Exhausted(BudgetExhausted {
+            thread_id: "a".into(),
+            used: number,
+            held: number,
+            max_tokens: number,
+            requested: number,
+        })),
+        2 => Event::Settled(Consumed {
+            usage: usage(choice),
+            room: number,
+            severity: severity(choice),
+            repeated: choice % 16 == 15,
+        }),
+        3 => Event::NotSettled(RegistryError::UnknownHold),
+        4 => Event::Unavailable("gone".into()),
+        5 => answer(choice, text),
+        6 => Event::Piece(text.into()),
+        7 => Event::Ended,
+        8 => Event::Failed(Failure {
+            kind: [FailureKind::Unsent, FailureKind::Lost, FailureKind::Slow, FailureKind::TooLong]
+                [usize::from(choice / 16 % 4)],
+            received_bytes: number,
+            reason: "luck".into(),
+        }),
+        9 => Event::Woke,
+        10 => Event::Left,
+        11 => Event::Stopping,
+        12 => Event::Recalled(Some(Kept {
+            name: "r".into(),
+            hold: HoldName { thread_id: "a".into(), request_id: "x.1".into() },
+            upstream: u32::from(choice % 3),
+            model: "m".into(),
+            prompt_tokens: number,
+            completion_tokens: number,
+            for_ms: number,
+        })),
+        13 => Event::Recalled(None),
+        14 => Event::Claimed,
+        _ => Event::NotClaimed(if choice % 2 == 0 { KeyConflict::InFlight } else { KeyConflict::OtherBody }),
     }
-    (all, events.rest().to_vec())
+}
+
+/// Headers up to an empty line, and a body.
+fn answer(choice: u8, text: &[u8]) -> Event {
+    let end = text.windows(2).position(|pair| pair == b"\n\n");
+    let (headers, body) = end.map_or((&b""[..], text), |end| (&text[..=end], &text[end + 2..]));
+    Event::Answer(Answer {
+        status: [200, 200, 200, 204, 400, 429, 503, 999][usize::from(choice / 16 % 8)],
+        headers: headers.into(),
+        body: body.into(),
+    })
+}
+
+fn number(choice: u8) -> u64 {
+    [100_000, 4_096, 100, 15, 1, 0, u64::MAX - 1, u64::MAX][usize::from(choice / 2 % 8)]
+}
+
+fn usage(choice: u8) -> Usage {
+    let number = number(choice);
+    Usage {
+        prompt_tokens: number,
+        completion_tokens: number,
+        total_tokens: number.saturating_mul(2),
+        remaining: number,
+        max_tokens: number,
+        request_count: number,
+    }
+}
+
+fn severity(choice: u8) -> Option<Severity> {
+    [None, Some(Severity::Warning), Some(Severity::Final)][usize::from(choice % 3)]
 }

@@ -7,7 +7,7 @@ use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use thread_budget_host::{Reservation, ThreadOptions};
+use thread_budget_host::{ThreadOptions, blocking::Hold};
 
 /// Set to fail without a browser instead of saying so. `host-example/browser/check` sets one up.
 const REQUIRED: &str = "THREAD_BUDGET_REQUIRE_BROWSER";
@@ -18,7 +18,7 @@ const REQUIRED: &str = "THREAD_BUDGET_REQUIRE_BROWSER";
 enum Order {
     Consume { thread: String, tokens: u64 },
     Refuse { thread: String, tokens: u64 },
-    Reserve { thread: String, tokens: u64 },
+    Hold { thread: String, tokens: u64 },
     Open { thread: String, limit: u64, parent: Option<String> },
     Clear,
 }
@@ -44,13 +44,13 @@ fn the_page_shows_and_changes_threads() {
         .spawn()
         .expect("node runs");
     let mut answers = script.stdin.take().expect("it is piped");
-    let mut held: Vec<Reservation> = Vec::new();
+    let mut held: Vec<Hold> = Vec::new();
     for line in BufReader::new(script.stdout.take().expect("it is piped")).lines() {
         match serde_json::from_str(&line.expect("it speaks UTF-8")).expect("it orders what there is") {
             Order::Consume { thread, tokens } => open.consume(&thread, tokens),
             Order::Refuse { thread, tokens } => open.refuse(&thread, tokens),
-            Order::Reserve { thread, tokens } => {
-                held.push(open.registry.reserve(&thread, tokens).expect("it fits"));
+            Order::Hold { thread, tokens } => {
+                held.push(open.registry.hold(&thread, tokens, 0, 0).expect("it fits"));
                 open.changed(&thread);
             }
             Order::Open { thread, limit, parent } => {

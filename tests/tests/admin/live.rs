@@ -35,21 +35,21 @@ fn a_watcher_gets_the_threads_and_then_what_changes() {
         (&thread["total_tokens"], &thread["triggered_thresholds"]),
         (&json!(960), &json!([75, 90, 95]))
     );
-    assert_eq!(thread["undelivered_thresholds"].as_array().unwrap().len(), 3);
+    assert_eq!(thread["pending_thresholds"].as_array().unwrap().len(), 3);
 
-    let warnings = server.registry.take_warnings("large").unwrap();
+    let warnings = server.acknowledge("large");
     server.events.announce(|| Event::Delivered { thread_id: "large".into(), warnings });
     server.changed("large");
     assert_eq!(watch.next_of("delivered", "large")["warnings"].as_array().unwrap().len(), 3);
-    assert_eq!(watch.until(|event| event["event"] == "totals")["undelivered_warnings"], 0);
+    assert_eq!(watch.until(|event| event["event"] == "totals")["pending_warnings"], 0);
 
     server.refuse("large", 41);
     let refused = watch.next_of("refused", "large");
     assert_eq!((&refused["requested"], &refused["exhausted_thread_id"]), (&json!(41), &json!("large")));
-    let reservation = server.registry.reserve("small", 90).unwrap();
+    let hold = server.registry.hold("small", 90, 0, 0).unwrap();
     server.changed("small");
     assert_eq!(watch.next_of("thread", "small")["held_tokens"], 90);
-    drop(reservation);
+    drop(hold);
     server.changed("small");
     assert_eq!(watch.next_of("thread", "small")["held_tokens"], 0);
 }

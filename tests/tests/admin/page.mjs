@@ -61,8 +61,8 @@ if (PICTURES) {
       ]) {
         await consume(thread, tokens);
       }
-      await order({ do: "reserve", thread: "tester", tokens: 9_000 });
-      await order({ do: "reserve", thread: "triage", tokens: 12_000 });
+      await order({ do: "hold", thread: "tester", tokens: 9_000 });
+      await order({ do: "hold", thread: "triage", tokens: 12_000 });
       await order({ do: "refuse", thread: "support-4711", tokens: 2_000 });
       await row(page, "coder").click();
       await page.waitForTimeout(1_500);
@@ -84,7 +84,7 @@ await onPage("what happens shows up", OPEN, async (page) => {
   await says(page, "planner", "10 % used, 20,000 of 200,000 tokens");
   assert.equal(await row(page, "reader").getAttribute("aria-level"), "3");
 
-  await order({ do: "reserve", thread: "researcher", tokens: 14_000 });
+  await order({ do: "hold", thread: "researcher", tokens: 14_000 });
   await says(page, "researcher", "25 % used, 20,000 of 80,000 tokens, 14,000 held");
   assert.equal(await row(page, "researcher").locator(".held").evaluate((part) => part.style.width), "17.5%");
 

@@ -21,7 +21,7 @@ fn a_thread_is_told_with_everything_about_it() {
     let options = ThreadOptions { max_tokens: Some(400), parent: Some("lead".into()) };
     server.registry.get_budget("lead").unwrap();
     server.registry.open_thread("a/b ü%?#", &options).unwrap();
-    let _held = server.registry.reserve("a/b ü%?#", 50).unwrap();
+    let _held = server.registry.hold("a/b ü%?#", 50, 0, 0).unwrap();
     server.registry.consume("a/b ü%?#", 300, 25).unwrap();
 
     let child = server.get("/threads/a%2Fb%20%C3%BC%25%3F%23");
@@ -32,7 +32,7 @@ fn a_thread_is_told_with_everything_about_it() {
             "thread_id": "a/b ü%?#", "parent": "lead", "max_tokens": 400, "prompt_tokens": 300,
             "completion_tokens": 25, "total_tokens": 325, "remaining": 75, "percent_used": 81.25,
             "held_tokens": 50, "request_count": 1, "triggered_thresholds": [75],
-            "undelivered_thresholds": [{"percent": 75, "severity": "warning"}],
+            "pending_thresholds": [{"percent": 75, "severity": "warning"}],
             "child_count": 0, "children": []
         })
     );
@@ -40,12 +40,12 @@ fn a_thread_is_told_with_everything_about_it() {
     assert_eq!(parent["children"], json!(["a/b ü%?#"]));
     assert_eq!((&parent["held_tokens"], &parent["total_tokens"]), (&json!(50), &json!(325)));
 
-    server.registry.take_warnings("a/b ü%?#").unwrap();
+    server.acknowledge("a/b ü%?#");
     // The next census may not be due yet.
     let started = Instant::now();
     let child = loop {
         let child = server.get("/threads/a%2Fb%20%C3%BC%25%3F%23").json();
-        if child["undelivered_thresholds"] == json!([]) {
+        if child["pending_thresholds"] == json!([]) {
             break child;
         }
         assert!(started.elapsed() < Duration::from_secs(10), "it is never told");

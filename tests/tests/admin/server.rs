@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use thread_budget_host::{CallError, Registry};
+use thread_budget_host::blocking::Registry;
+use thread_budget_host::{BudgetWarning, CallError};
 use thread_budget_serve::{Admin, Event, Events};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -22,7 +23,8 @@ impl Server {
     }
 
     pub(crate) fn start_at(address: SocketAddr, token: Option<&str>) -> Self {
-        let registry = Registry::builder().tokens_per_thread(1_000).build().expect("the component loads");
+        let registry = thread_budget_host::Registry::builder().tokens_per_thread(1_000).build();
+        let registry = registry.expect("the component loads");
         let events = Events::default();
         let runtime = Runtime::new().expect("there are threads to be had");
         let listener = runtime.block_on(TcpListener::bind(address)).expect("there is a port");
@@ -34,7 +36,7 @@ impl Server {
             metrics: None,
         };
         runtime.spawn(admin.serve(listener));
-        Self { registry, events, address, _runtime: runtime }
+        Self { registry: registry.blocking(), events, address, _runtime: runtime }
     }
 
     /// Consume as the router does: say so, and what was crossed.
@@ -42,9 +44,17 @@ impl Server {
         let consumed = self.registry.consume(thread_id, tokens, 0).expect("it is recorded");
         for crossed in &consumed.crossed {
             let warning = self.registry.budget_warning(crossed).expect("it is worded");
-            self.events.announce(|| Event::Crossed { thread_id: crossed.thread_id.as_str().into(), warning });
+            self.events.announce(|| Event::Crossed(warning));
         }
         self.changed(thread_id);
+    }
+
+    /// The agent is given its pending warnings, which are no longer pending then.
+    pub(crate) fn acknowledge(&self, thread_id: &str) -> Vec<BudgetWarning> {
+        let warnings = self.registry.pending_warnings(thread_id).expect("it answers");
+        let told: Vec<_> = warnings.iter().map(BudgetWarning::acknowledgement).collect();
+        self.registry.acknowledge_warnings(thread_id, &told).expect("it is told");
+        warnings
     }
 
     /// Check as the router does, and say that it was refused.

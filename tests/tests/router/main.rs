@@ -1,19 +1,18 @@
 //! The router as clients and providers see it: every case of `tests/router`, in the host that `serve` is.
 
+mod ask;
 mod case;
+mod composed;
 mod scripted;
 
+use ask::ask;
 use bytes::Bytes;
-use case::{Body, Case, Expect, Sent, Step};
-use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
-use hyper::{Request, StatusCode};
+use case::{Case, Step};
+use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use scripted::{Got, Script};
-use serde_json::Value;
-use std::collections::BTreeMap;
+use scripted::Script;
 use std::fs;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -98,33 +97,9 @@ async fn take(
     base: &str,
     script: &Script,
     registry: &Registry,
-    step: Step,
+    mut step: Step,
 ) {
-    script.answer(step.answers);
-    let mut request = Request::builder().method(&*step.method).uri(format!("{base}{}", step.path));
-    if let Some(kind) = step.body.content_type() {
-        request = request.header(CONTENT_TYPE, kind);
-    }
-    for (name, value) in &step.headers {
-        request = request.header(name, value);
-    }
-    let request = request.body(Full::from(step.body.bytes())).unwrap();
-    let response = client.request(request).await.unwrap_or_else(|error| panic!("{at}: {error}"));
-    let (head, mut body) = response.into_parts();
-    let mut received = Vec::new();
-    let breaks = loop {
-        match body.frame().await {
-            Some(Ok(frame)) => received.extend(frame.into_data().unwrap_or_default()),
-            Some(Err(_)) => break true,
-            None => break false,
-        }
-    };
-    let (unasked, got) = script.take();
-    check(at, &step.expect, head.status, &head.headers, &received, breaks);
-    assert_eq!(unasked, 0, "{at}: answers that no provider was asked for; asked were {got:#?}");
-    if let Some(sent) = &step.sent {
-        check_sent(at, sent, &got);
-    }
+    ask(at, client, base, script, &mut step).await;
     for (thread, usage) in step.usage {
         let of = |usage: thread_budget_host::Usage| {
             [usage.prompt_tokens, usage.completion_tokens, usage.request_count]
@@ -136,53 +111,5 @@ async fn take(
             assert!(started.elapsed() < PATIENCE, "{at}: {thread} still holds tokens");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-    }
-}
-
-fn check(at: &str, expect: &Expect, status: StatusCode, headers: &HeaderMap, body: &[u8], breaks: bool) {
-    let text = String::from_utf8_lossy(body);
-    assert_eq!(status.as_u16(), expect.status, "{at}: {text}");
-    check_headers(at, &expect.headers, headers);
-    check_body(at, &expect.body, body);
-    if let Some(part) = &expect.contains {
-        assert!(text.contains(part), "{at}: {text} does not contain {part}");
-    }
-    assert_eq!(breaks, expect.breaks, "{at}: it breaks off");
-}
-
-fn check_headers(at: &str, expected: &BTreeMap<String, Option<String>>, headers: &HeaderMap) {
-    for (name, value) in expected {
-        let all: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
-        assert_eq!(all, value.as_deref().into_iter().collect::<Vec<_>>(), "{at}: header {name}");
-    }
-}
-
-fn check_body(at: &str, expected: &Body, body: &[u8]) {
-    match expected {
-        Body::None => {}
-        Body::Json(expected) => {
-            let body: Value = serde_json::from_slice(body).unwrap_or_else(|error| {
-                panic!("{at}: {error} in {}", String::from_utf8_lossy(body));
-            });
-            assert_eq!(body, *expected, "{at}");
-        }
-        expected => {
-            assert_eq!(String::from_utf8_lossy(body), String::from_utf8_lossy(&expected.bytes()), "{at}");
-        }
-    }
-}
-
-fn check_sent(at: &str, expected: &[Sent], got: &[Got]) {
-    assert_eq!(expected.len(), got.len(), "{at}: providers got {got:#?}");
-    for (number, (expected, got)) in expected.iter().zip(got).enumerate() {
-        let at = format!("{at}, what was sent, number {number}");
-        assert_eq!(got.upstream, expected.upstream, "{at}: the provider");
-        if let Some(path) = &expected.path {
-            assert_eq!(got.path, *path, "{at}: the path");
-        }
-        check_headers(&at, &expected.headers, &got.headers);
-        check_body(&at, &expected.body, &got.body);
-        let length = got.headers.get(CONTENT_LENGTH).map(|length| length.to_str().unwrap().to_owned());
-        assert!(length.is_none_or(|length| length == got.body.len().to_string()), "{at}: its length");
     }
 }

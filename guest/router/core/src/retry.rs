@@ -1,10 +1,10 @@
 //! Whether and when a request is sent again.
 
 use crate::config::Config;
+use crate::headers::Headers;
 
 /// Whether an answer of this status may be another one in a while.
-#[must_use]
-pub fn may_pass(status: u16) -> bool {
+pub(crate) fn may_pass(status: u16) -> bool {
     matches!(status, 408 | 429 | 500 | 502 | 503 | 504 | 529)
 }
 
@@ -12,8 +12,7 @@ pub fn may_pass(status: u16) -> bool {
 /// further one with this upstream.
 ///
 /// `wait` is what the upstream asked for, in milliseconds; `chance` is any number.
-#[must_use]
-pub fn pause(config: &Config, retry: u32, wait: Option<u64>, chance: u64) -> Option<u64> {
+pub(crate) fn pause(config: &Config, retry: u32, wait: Option<u64>, chance: u64) -> Option<u64> {
     if retry >= config.retries {
         return None;
     }
@@ -29,12 +28,12 @@ pub fn pause(config: &Config, retry: u32, wait: Option<u64>, chance: u64) -> Opt
 
 /// What `retry-after` or `retry-after-ms` ask for, in milliseconds. A date is not understood: there is no
 /// clock here that tells the time of day.
-#[must_use]
-pub fn asked_for(retry_after: Option<&str>, retry_after_ms: Option<&str>) -> Option<u64> {
-    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|number| *number >= 0.0);
-    let seconds = || retry_after.and_then(number).map(|seconds| seconds * 1_000.0);
-    // A cast to u64 takes what is too large for the largest there is.
-    retry_after_ms.and_then(number).or_else(seconds).map(|wait| wait.ceil() as u64)
+pub(crate) fn asked_for(headers: &Headers) -> Option<u64> {
+    let number = |name| headers.first(name)?.trim().parse::<f64>().ok().filter(|number| *number >= 0.0);
+    let seconds = || number("retry-after").map(|seconds| seconds * 1_000.0);
+    // A cast to u64 takes what is too large for the largest there is; a part of a millisecond is one.
+    let rounded_up = |wait: f64| (wait as u64).saturating_add(u64::from(wait > wait as u64 as f64));
+    number("retry-after-ms").or_else(seconds).map(rounded_up)
 }
 
 #[cfg(test)]
@@ -57,10 +56,12 @@ mod tests {
         let config = Config { max_retry_pause_ms: 2_000, ..Config::default() };
         assert_eq!(pause(&config, 0, Some(2_000), 5), Some(2_000));
         assert_eq!(pause(&config, 0, Some(2_001), 5), None);
-        assert_eq!(asked_for(Some("1.5"), None), Some(1_500));
-        assert_eq!(asked_for(Some("2"), Some("30")), Some(30));
-        assert_eq!(asked_for(Some("Fri, 31 Dec 1999 23:59:59 GMT"), None), None);
-        assert_eq!(asked_for(Some("-1"), Some("NaN")), None);
-        assert_eq!(asked_for(Some("1e300"), None), Some(u64::MAX));
+        let asked = |lines: &str| asked_for(&Headers::new(lines.into()));
+        assert_eq!(asked("retry-after: 1.5\n"), Some(1_500));
+        assert_eq!(asked("retry-after: 0.0001\n"), Some(1));
+        assert_eq!(asked("Retry-After: 2\nretry-after-ms: 30\n"), Some(30));
+        assert_eq!(asked("retry-after: Fri, 31 Dec 1999 23:59:59 GMT\n"), None);
+        assert_eq!(asked("retry-after: -1\nretry-after-ms: NaN\n"), None);
+        assert_eq!(asked("retry-after: 1e300\n"), Some(u64::MAX));
     }
 }

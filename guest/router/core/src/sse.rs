@@ -1,63 +1,122 @@
 //! Server-sent events, split as they arrive. <https://html.spec.whatwg.org/multipage/server-sent-events.html>
 
-use std::borrow::Cow;
+use crate::json;
+use alloc::borrow::Cow;
+use alloc::vec::Vec;
 
-/// Takes a stream in pieces of any length and gives its events, each whole and as it was sent.
+/// Takes a stream in pieces of any length and gives its events, each whole and as it was sent. Each byte is
+/// looked at once, however long an event is and however it arrives.
 #[derive(Debug, Default)]
-pub struct Events {
+pub(crate) struct Events {
     buffer: Vec<u8>,
     /// Where the next event begins.
     start: usize,
     /// Up to where no event ends.
     searched: usize,
+    /// Where the line begins that is being searched.
+    line: usize,
 }
 
 impl Events {
     /// Take what has arrived.
-    pub fn push(&mut self, piece: &[u8]) {
-        self.buffer.drain(..self.start);
-        self.searched -= self.start;
-        self.start = 0;
+    pub(crate) fn push(&mut self, piece: &[u8]) {
+        // What has been given is dropped once it is most of the buffer, so that dropping costs no more than
+        // what was taken.
+        if self.start * 2 >= self.buffer.len() {
+            self.buffer.drain(..self.start);
+            self.searched -= self.start;
+            self.line -= self.start;
+            self.start = 0;
+        }
         self.buffer.extend_from_slice(piece);
     }
 
     /// How many bytes have arrived of an event that is not whole.
-    #[must_use]
-    pub fn pending(&self) -> usize {
+    pub(crate) fn pending(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    /// The next whole event, with the empty line that ends it.
-    #[expect(clippy::should_implement_trait, reason = "it lends the event")]
-    pub fn next(&mut self) -> Option<&[u8]> {
-        let end = loop {
-            let newline =
-                self.searched + self.buffer[self.searched..].iter().position(|&byte| byte == b'\n')?;
-            self.searched = newline + 1;
-            // A line ends with \n or \r\n; a lone \r, which the standard allows too, no provider sends.
-            let line = self.buffer[self.start..newline]
-                .strip_suffix(b"\r")
-                .unwrap_or(&self.buffer[self.start..newline]);
-            if line.is_empty() || line.ends_with(b"\n") {
-                break self.searched;
+    /// The next whole event, with the empty line that ends it. A line ends with CR, LF or both.
+    pub(crate) fn next(&mut self) -> Option<&[u8]> {
+        loop {
+            let rest = &self.buffer[self.searched..];
+            let Some(at) = rest.iter().position(|&byte| matches!(byte, b'\n' | b'\r')) else {
+                self.searched = self.buffer.len();
+                return None;
+            };
+            let end = self.searched + at;
+            let after = match &self.buffer[end..] {
+                [b'\r', b'\n', ..] => end + 2,
+                // Its other half may be on its way.
+                [b'\r'] => {
+                    self.searched = end;
+                    return None;
+                }
+                _ => end + 1,
+            };
+            let line = self.line..end;
+            let is_end = line.is_empty()
+                || match begins_event(&self.buffer[after..]) {
+                    Some(begins) => begins && is_whole(&self.buffer[line]),
+                    // What comes next decides it.
+                    None => {
+                        self.searched = end;
+                        return None;
+                    }
+                };
+            self.searched = after;
+            self.line = after;
+            if is_end {
+                let event = self.start..after;
+                self.start = after;
+                return Some(&self.buffer[event]);
             }
-        };
-        let event = &self.buffer[self.start..end];
-        self.start = end;
-        Some(event)
+        }
     }
 
     /// What has arrived after the last whole event.
-    #[must_use]
-    pub fn rest(&self) -> &[u8] {
+    pub(crate) fn rest(&self) -> &[u8] {
         &self.buffer[self.start..]
     }
 }
 
-/// What an event carries: its `data` lines.
-pub fn data(event: &[u8]) -> Cow<'_, [u8]> {
-    let mut lines = event.split(|&byte| byte == b'\n').filter_map(|line| {
-        let line = line.strip_suffix(b"\r").unwrap_or(line).strip_prefix(b"data:")?;
+/// Whether a line begins an event; none while that cannot be told.
+fn begins_event(line: &[u8]) -> Option<bool> {
+    let starts = [&b"data:"[..], b"event:"];
+    if starts.iter().any(|start| line.starts_with(start)) {
+        return Some(true);
+    }
+    if starts.iter().any(|start| start.starts_with(line)) { None } else { Some(false) }
+}
+
+/// Whether what has come of an event is all that it carries. Some providers leave the empty line out behind it.
+pub(crate) fn is_whole(event: &[u8]) -> bool {
+    let data = data(event);
+    let is_object =
+        || core::str::from_utf8(&data).is_ok_and(|data| json::fields(data, &mut |_, _| {}).is_ok());
+    data.trim_ascii() == b"[DONE]" || is_object()
+}
+
+/// Without the byte-order mark that a text may begin with.
+pub(crate) fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Whether an event says by its name, or by that of its field, that there is an error.
+pub(crate) fn is_error(event: &[u8]) -> bool {
+    let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r'));
+    lines.any(|line| {
+        line.starts_with(b"error:")
+            || line.strip_prefix(b"event:").is_some_and(|name| name.trim_ascii() == b"error")
+    })
+}
+
+/// What an event carries: its `data` lines. A byte-order mark before the first event is no part of it.
+pub(crate) fn data(event: &[u8]) -> Cow<'_, [u8]> {
+    let event = without_mark(event);
+    // Between CR and LF there is an empty line too many, which is no data.
+    let mut lines = event.split(|byte| matches!(byte, b'\n' | b'\r')).filter_map(|line| {
+        let line = line.strip_prefix(b"data:")?;
         Some(line.strip_prefix(b" ").unwrap_or(line))
     });
     let first = lines.next().unwrap_or_default();
@@ -73,10 +132,12 @@ pub fn data(event: &[u8]) -> Cow<'_, [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::{Duration, Instant};
 
-    const STREAM: &[u8] = b": hello\n\nevent: a\ndata: 1\n\ndata: 2\r\ndata:3\r\n\r\n\ndata: 4\n\ndata: rest";
+    const STREAM: &[u8] =
+        b": hello\n\nevent: a\ndata: 1\n\ndata: 2\r\ndata:3\r\n\r\n\ndata: 4\n\ndata: 5\r\rdata: 6\r\n\rdata: rest";
 
-    fn split(pieces: impl Iterator<Item = &'static [u8]>) -> (Vec<Vec<u8>>, Vec<u8>) {
+    fn split<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> (Vec<Vec<u8>>, Vec<u8>) {
         let mut events = Events::default();
         let mut all = Vec::new();
         for piece in pieces {
@@ -91,7 +152,7 @@ mod tests {
     #[test]
     fn events_are_the_same_however_they_arrive() {
         let whole = split([STREAM].into_iter());
-        assert_eq!(whole.0.len(), 5);
+        assert_eq!(whole.0.len(), 7);
         assert_eq!([&*whole.0.concat(), &whole.1].concat(), STREAM);
         for length in 1..STREAM.len() {
             assert_eq!(split(STREAM.chunks(length)), whole, "{length}");
@@ -102,6 +163,19 @@ mod tests {
     fn data_of_an_event() {
         let (events, _) = split([STREAM].into_iter());
         let data: Vec<_> = events.iter().map(|event| data(event).into_owned()).collect();
-        assert_eq!(data, [&b""[..], b"1", b"2\n3", b"", b"4"]);
+        assert_eq!(data, [&b""[..], b"1", b"2\n3", b"", b"4", b"5", b"6"]);
+        assert_eq!(&*super::data(b"\xef\xbb\xbfdata: x\n\n"), b"x");
+    }
+
+    #[test]
+    fn a_long_event_takes_time_in_proportion() {
+        let time = |length: usize| {
+            let event = [b"data: ", &vec![b'x'; length][..], b"\n\n"].concat();
+            let start = Instant::now();
+            assert_eq!(split(event.chunks(1_400)).0.len(), 1);
+            start.elapsed()
+        };
+        let (short, long) = (time(1 << 20), time(32 << 20));
+        assert!(long < 100 * short + Duration::from_millis(200), "{short:?} for 1 MiB, {long:?} for 32 MiB");
     }
 }

@@ -1,19 +1,17 @@
-//! How much text a piece of a request or an answer carries.
+//! How much text a piece of an answer carries.
 
+use core::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-use std::fmt;
 
-/// What text takes when nobody has counted its tokens: a rule of thumb of the reference system.
-pub(crate) const CHARACTERS_PER_TOKEN: u64 = 4;
-
-/// The fields of messages, parts of messages, tool calls and deltas that hold text a model reads or writes.
-/// Images and files are not text: what they cost has nothing to do with their length.
-const TEXT_FIELDS: [&str; 14] = [
+/// The fields of messages, parts of messages, tool calls and deltas that hold text a model writes. Images and
+/// files are not text: what they cost has nothing to do with their length.
+const TEXT_FIELDS: [&str; 15] = [
     "arguments",
     "content",
     "delta",
     "function",
+    "input",
+    "message",
     "output",
     "partial_json",
     "reasoning",
@@ -23,15 +21,14 @@ const TEXT_FIELDS: [&str; 14] = [
     "text",
     "thinking",
     "tool_calls",
-    "input",
 ];
 
-/// The characters (Unicode scalar values) of the text in it. Text that cannot be decoded, as JSON of too
-/// many levels or with half a character, counts with the bytes it is written in.
-pub(crate) fn characters(json: &RawValue) -> u64 {
-    let mut reader = serde_json::Deserializer::from_str(json.get());
+/// The bytes of the text in a JSON value. Text that cannot be decoded, as JSON of too many levels or with half
+/// a character, counts with the bytes it is written in.
+pub(crate) fn bytes(json: &str) -> u64 {
+    let mut reader = serde_json::Deserializer::from_str(json);
     let counted = Counter { whole: false }.deserialize(&mut reader);
-    counted.unwrap_or(json.get().len() as u64)
+    counted.unwrap_or(json.len() as u64)
 }
 
 /// Counts the text of any JSON value.
@@ -49,6 +46,30 @@ impl<'de> DeserializeSeed<'de> for Counter {
     }
 }
 
+/// Whether a field's name is that of one with text, and whether it is `input`.
+struct Name {
+    is_text: bool,
+    is_input: bool,
+}
+
+impl<'de> serde::Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        struct NameVisitor;
+        impl Visitor<'_> for NameVisitor {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Name, E> {
+                Ok(Name { is_text: TEXT_FIELDS.contains(&name), is_input: name == "input" })
+            }
+        }
+        reader.deserialize_str(NameVisitor)
+    }
+}
+
 impl<'de> Visitor<'de> for Counter {
     type Value = u64;
 
@@ -57,22 +78,22 @@ impl<'de> Visitor<'de> for Counter {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<u64, E> {
-        Ok(text.chars().count() as u64)
+        Ok(text.len() as u64)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<u64, A::Error> {
         let mut sum = 0;
-        while let Some(characters) = items.next_element_seed(self)? {
-            sum += characters;
+        while let Some(bytes) = items.next_element_seed(self)? {
+            sum += bytes;
         }
         Ok(sum)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<u64, A::Error> {
         let mut sum = 0;
-        while let Some(name) = fields.next_key::<String>()? {
-            if self.whole || TEXT_FIELDS.contains(&name.as_str()) {
-                sum += fields.next_value_seed(Self { whole: self.whole || name == "input" })?;
+        while let Some(name) = fields.next_key::<Name>()? {
+            if self.whole || name.is_text {
+                sum += fields.next_value_seed(Self { whole: self.whole || name.is_input })?;
             } else {
                 fields.next_value::<IgnoredAny>()?;
             }
@@ -105,45 +126,28 @@ impl<'de> Visitor<'de> for Counter {
 mod tests {
     use super::*;
 
-    fn count(json: &str) -> u64 {
-        characters(serde_json::from_str(json).unwrap())
-    }
-
     #[test]
-    fn text_of_messages_counts_and_nothing_else() {
-        assert_eq!(count(r#""héllo""#), 5);
-        assert_eq!(count(r#"[{"role": "user", "content": "héllo"}]"#), 5);
-        assert_eq!(
-            count(
-                r#"[{"role": "user", "content": [{"type": "text", "text": "hi"}, {"type": "text", "text": "yo"}]}]"#
+    fn text_that_a_model_writes_counts_and_nothing_else() {
+        for (json, expected) in [
+            (r#""héllo""#, 6),
+            (r#"[{"index": 0, "delta": {"role": "assistant", "content": "héllo"}}]"#, 6),
+            (
+                r#"[{"message": {"content": null, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}}]"#,
+                2,
             ),
-            4
-        );
-        assert_eq!(
-            count(
-                r#"[{"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]}]"#
-            ),
-            0
-        );
-        assert_eq!(
-            count(
-                r#"[{"content": null, "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]}]"#
-            ),
-            2
-        );
-        assert_eq!(
-            count(
-                r#"[{"content": [{"type": "tool_use", "id": "c", "name": "f", "input": {"city": "Bern", "days": 3}}]}]"#
-            ),
-            4
-        );
-        assert_eq!(count(r#"[{"type": "function_call_output", "call_id": "c", "output": "sunny"}]"#), 5);
+            (r#"[{"type": "tool_use", "id": "c", "name": "f", "input": {"city": "Bern", "days": 3}}]"#, 4),
+            (r#"[{"type": "message", "content": [{"type": "output_text", "text": "sunny"}]}]"#, 5),
+            (r#"{"type": "thinking_delta", "thinking": "hm"}"#, 2),
+            (r#"[{"b64_json": "AAAA"}]"#, 0),
+        ] {
+            assert_eq!(bytes(json), expected, "{json}");
+        }
     }
 
     #[test]
     fn undecodable_text_counts_as_it_is_written() {
-        assert_eq!(count(r#"["\ud83d"]"#), 10);
-        let deep = format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
-        assert_eq!(count(&deep), 2_000);
+        assert_eq!(bytes(r#"["\ud83d"]"#), 10);
+        let deep = std::format!("{}{}", "[".repeat(1_000), "]".repeat(1_000));
+        assert_eq!(bytes(&deep), 2_000);
     }
 }

@@ -8,23 +8,9 @@ use crate::bindings::wasi::io::streams::{InputStream, OutputStream, StreamError}
 /// How much is read at once, in bytes.
 const PIECE: u64 = 64 << 10;
 
-/// A point in time.
-pub(crate) struct Deadline(Pollable);
-
-impl Deadline {
-    pub(crate) fn in_ms(ms: u64) -> Self {
-        Self(monotonic_clock::subscribe_duration(nanoseconds(ms)))
-    }
-
-    /// Wait for something else; false when the time is over before it is ready.
-    pub(crate) fn wait(&self, event: &Pollable) -> bool {
-        poll(&[event, &self.0]).contains(&0)
-    }
-
-    /// Whether the time is over.
-    pub(crate) fn is_over(&self) -> bool {
-        self.0.ready()
-    }
+/// Milliseconds by a clock that never goes back.
+pub(crate) fn now_ms() -> u64 {
+    monotonic_clock::now() / 1_000_000
 }
 
 pub(crate) fn nanoseconds(ms: u64) -> u64 {
@@ -34,6 +20,25 @@ pub(crate) fn nanoseconds(ms: u64) -> u64 {
 /// Sleep.
 pub(crate) fn pause(ms: u64) {
     monotonic_clock::subscribe_duration(nanoseconds(ms)).block();
+}
+
+/// A point in time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Deadline(u64);
+
+impl Deadline {
+    pub(crate) fn in_ms(ms: u64) -> Self {
+        Self(monotonic_clock::now().saturating_add(nanoseconds(ms)))
+    }
+
+    /// Wait for one of these; none when the time is over before any is ready.
+    pub(crate) fn first_of(self, events: &[&Pollable]) -> Option<usize> {
+        let timer = monotonic_clock::subscribe_instant(self.0);
+        let all: Vec<_> = events.iter().copied().chain([&timer]).collect();
+        // In the order that they were given in, and there is at least one.
+        let first = *poll(&all).first()? as usize;
+        (first < events.len()).then_some(first)
+    }
 }
 
 /// Why a body could not be read.
@@ -51,23 +56,26 @@ pub(crate) struct Reader {
     stream: InputStream,
     // Dropped after the stream, which is a part of it.
     _body: IncomingBody,
+    /// How many bytes have come.
+    pub(crate) received: u64,
 }
 
 impl Reader {
     /// None when it was read before.
     pub(crate) fn new(body: IncomingBody) -> Option<Self> {
-        Some(Self { stream: body.stream().ok()?, _body: body })
+        Some(Self { stream: body.stream().ok()?, _body: body, received: 0 })
     }
 
     /// What has arrived, at least a byte; none at its end.
-    pub(crate) fn next(&self, deadline: &Deadline) -> Result<Option<Vec<u8>>, ReadError> {
+    pub(crate) fn next(&mut self, by: Deadline) -> Result<Option<Vec<u8>>, ReadError> {
         loop {
             match self.stream.read(PIECE) {
-                Ok(piece) if !piece.is_empty() => return Ok(Some(piece)),
+                Ok(piece) if !piece.is_empty() => {
+                    self.received = self.received.saturating_add(piece.len() as u64);
+                    return Ok(Some(piece));
+                }
                 Ok(_) => {
-                    if !deadline.wait(&self.stream.subscribe()) {
-                        return Err(ReadError::TooSlow);
-                    }
+                    by.first_of(&[&self.stream.subscribe()]).ok_or(ReadError::TooSlow)?;
                 }
                 Err(StreamError::Closed) => return Ok(None),
                 Err(StreamError::LastOperationFailed(_)) => return Err(ReadError::Broken),
@@ -75,19 +83,16 @@ impl Reader {
         }
     }
 
-    /// All of it, appended to what is there.
-    pub(crate) fn all(&self, limit: u64, deadline: &Deadline, all: &mut Vec<u8>) -> Result<(), ReadError> {
-        while let Some(piece) = self.next(deadline)? {
-            if (all.len() + piece.len()) as u64 > limit {
+    /// All that is left of it, each piece by a time of its own.
+    pub(crate) fn rest(&mut self, most: u64, by: impl Fn() -> Deadline) -> Result<Vec<u8>, ReadError> {
+        let mut all = Vec::new();
+        while let Some(piece) = self.next(by())? {
+            if (all.len() + piece.len()) as u64 > most {
                 return Err(ReadError::TooLong);
             }
-            if all.is_empty() {
-                *all = piece;
-            } else {
-                all.extend_from_slice(&piece);
-            }
+            all.extend_from_slice(&piece);
         }
-        Ok(())
+        Ok(all)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The LLM router as a `wasi:http` component: `thread_budget_router_core` decides, this crate reads, sends
-//! and writes. Empty on targets other than WebAssembly.
+//! The LLM router as a `wasi:http` component: the policy decides, this crate reads, sends and writes. Empty on
+//! targets other than WebAssembly.
 //!
 //! There is one request per instance, so it is straight-line code that blocks; nothing waits for it but
 //! its own client.
@@ -9,12 +9,16 @@
 #[cfg(target_family = "wasm")]
 mod bindings;
 #[cfg(target_family = "wasm")]
-mod budget;
+mod budgets;
+#[cfg(target_family = "wasm")]
+mod client;
+#[cfg(target_family = "wasm")]
+mod exchange;
 #[cfg(target_family = "wasm")]
 mod handler;
 #[cfg(target_family = "wasm")]
-mod io;
+mod headers;
 #[cfg(target_family = "wasm")]
-mod reply;
+mod io;
 #[cfg(target_family = "wasm")]
 mod upstream;

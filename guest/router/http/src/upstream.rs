@@ -1,191 +1,168 @@
-//! Requests to providers: to each in turn, again where that may help.
+//! Requests to providers, and their answers, as the policy wants them sent and read.
 
-use crate::bindings::wasi::clocks::monotonic_clock;
+use crate::bindings::thread_budget::router::policy::{Failure, FailureKind, OwnKey, ProviderRequest};
 use crate::bindings::wasi::http::outgoing_handler;
 use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme,
+    ErrorCode, Fields, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
-use crate::bindings::wasi::io::poll::poll;
-use crate::io::{Deadline, nanoseconds, pause, write};
-use crate::reply::{Headers, Problem};
-use thread_budget_router_core::{Config, ErrorType, Upstream, retry};
+use crate::client::Inbound;
+use crate::headers::{Headers, change, put, remove_hop_by_hop};
+use crate::io::{Deadline, ReadError, Reader, nanoseconds, write};
 
-/// A request for a provider.
-pub(crate) struct Outbound<'a> {
-    pub(crate) method: &'a Method,
-    pub(crate) path_with_query: &'a str,
-    pub(crate) headers: Headers,
-    pub(crate) body: &'a [u8],
-}
-
-/// A provider's response, its body unread.
+/// A provider's answer, without what concerns its connection only.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Headers,
-    response: IncomingResponse,
-    /// Who gave it.
-    pub(crate) upstream: String,
+    pub(crate) body: AnswerBody,
 }
 
-impl Answer {
-    /// Whether it is what was asked for.
-    pub(crate) fn is_success(&self) -> bool {
-        (200..300).contains(&self.status)
+/// The body of an answer.
+pub(crate) enum AnswerBody {
+    /// All of it, as it was asked for.
+    Whole(Vec<u8>),
+    /// It is to be read.
+    Unread(Unread),
+}
+
+/// A body that is to be read.
+pub(crate) struct Unread {
+    reader: Reader,
+    idle_ms: u64,
+    deadline: Deadline,
+}
+
+impl Unread {
+    /// The next piece, at most `within_ms` from now; none at the end.
+    pub(crate) fn next(&mut self, within_ms: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let by = self.deadline.min(Deadline::in_ms(within_ms));
+        self.reader.next(by).map_err(|error| self.failure(error))
     }
 
-    /// Whether it is a stream of events.
-    pub(crate) fn is_stream(&self) -> bool {
-        const EVENTS: &str = "text/event-stream";
-        let kind = self.header("content-type").and_then(|kind| kind.get(..EVENTS.len()));
-        kind.is_some_and(|kind| kind.eq_ignore_ascii_case(EVENTS))
+    /// The next piece, at most as long from now as the answer may pause; none at the end.
+    pub(crate) fn next_in_time(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        self.next(self.idle_ms)
     }
 
-    /// A header of it, if it is text.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let (_, value) = self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
-        std::str::from_utf8(value).ok()
+    fn whole(mut self, most: u64) -> Result<Vec<u8>, Failure> {
+        let Self { idle_ms, deadline, .. } = self;
+        let by = || deadline.min(Deadline::in_ms(idle_ms));
+        self.reader.rest(most, by).map_err(|error| self.failure(error))
     }
 
-    /// Its body; none when it was taken before.
-    pub(crate) fn body(&self) -> Option<IncomingBody> {
-        self.response.consume().ok()
+    fn failure(&self, error: ReadError) -> Failure {
+        let (kind, reason) = match error {
+            ReadError::TooLong => (FailureKind::TooLong, "the answer is too long"),
+            ReadError::TooSlow => (FailureKind::Slow, "the answer paused for too long"),
+            ReadError::Broken => (FailureKind::Lost, "the answer broke off"),
+        };
+        Failure { kind, received_bytes: self.reader.received, reason: reason.into() }
     }
 }
 
-/// Whether a header says something about one connection, and nothing beyond it. `wasi:http` keeps most of
-/// them to itself.
-pub(crate) fn is_of_connection(name: &str) -> bool {
-    const NAMES: [&str; 12] = [
-        "connection",
-        "content-length",
-        "expect",
-        "host",
-        "http2-settings",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    ];
-    NAMES.iter().any(|known| name.eq_ignore_ascii_case(known))
-}
+/// Send a request for a client's, whose body is `body`, and wait for the answer's head, or for all of the answer
+/// where that is wanted.
+pub(crate) fn send(inbound: &Inbound, body: &[u8], send: &ProviderRequest) -> Result<Answer, Failure> {
+    let deadline = Deadline::in_ms(send.total_ms);
+    let body = send.body.as_deref().unwrap_or(body);
+    let request = request(inbound, body, send).map_err(|reason| failure(FailureKind::Unsent, reason))?;
 
-/// Send a request to the first of these upstreams that answers it; what the last one said when none does.
-pub(crate) fn send(
-    config: &Config,
-    upstreams: &[&Upstream],
-    request: &Outbound<'_>,
-    deadline: &Deadline,
-) -> Result<Answer, Problem> {
-    let mut last = Err(Failure { reason: "there is none".into(), is_timeout: false, may_pass: false });
-    for upstream in upstreams {
-        for trial in 0.. {
-            let outcome = attempt(config, upstream, request, deadline);
-            let (what, wait, may_pass) = match &outcome {
-                Ok(answer) if !retry::may_pass(answer.status) => {
-                    return outcome.map_err(Failure::into_problem);
-                }
-                Ok(answer) => {
-                    let wait =
-                        retry::asked_for(answer.header("retry-after"), answer.header("retry-after-ms"));
-                    (format!("status {}", answer.status), wait, true)
-                }
-                Err(failure) => (failure.reason.clone(), None, failure.may_pass),
-            };
-            last = outcome;
-            let next = may_pass.then(|| retry::pause(config, trial, wait, monotonic_clock::now())).flatten();
-            match next {
-                Some(ms) if !deadline.is_over() => {
-                    eprintln!("upstream {}: {what}; again in {ms} ms", upstream.url);
-                    pause(ms);
-                }
-                _ => {
-                    eprintln!("upstream {}: {what}", upstream.url);
-                    break;
-                }
-            }
+    let options = RequestOptions::new();
+    // A host that does not support one of them has its own.
+    let _ = options.set_connect_timeout(Some(nanoseconds(send.connect_ms)));
+    let _ = options.set_first_byte_timeout(Some(nanoseconds(send.head_ms)));
+    // How long a body may pause is looked at here.
+    let _ = options.set_between_bytes_timeout(Some(nanoseconds(send.total_ms)));
+
+    let outgoing = request.body().map_err(|()| failure(FailureKind::Unsent, "it has no body"))?;
+    let response = outgoing_handler::handle(request, Some(options))?;
+    let head_by = deadline.min(Deadline::in_ms(send.connect_ms.saturating_add(send.head_ms)));
+    let ready = response.subscribe();
+    if let Ok(stream) = outgoing.write() {
+        // An upstream may answer before it has all of a request, and take no more of it.
+        let sent = write(&stream, body, |room| deadline.first_of(&[room, &ready]) == Some(0));
+        drop(stream);
+        if sent {
+            OutgoingBody::finish(outgoing, None)?;
         }
     }
-    last.map_err(Failure::into_problem)
+    if head_by.first_of(&[&ready]).is_none() {
+        return Err(failure(FailureKind::Slow, "the answer took too long to begin"));
+    }
+    let response = match response.get() {
+        Some(Ok(response)) => response?,
+        Some(Err(())) | None => return Err(failure(FailureKind::Lost, "there is no response")),
+    };
+    let mut headers = response.headers().entries();
+    remove_hop_by_hop(&mut headers);
+    let body = match response.consume().ok().and_then(Reader::new) {
+        None => AnswerBody::Whole(Vec::new()),
+        Some(reader) => {
+            let unread = Unread { reader, idle_ms: send.idle_ms, deadline };
+            match send.whole {
+                true => AnswerBody::Whole(unread.whole(send.most_bytes)?),
+                false => AnswerBody::Unread(unread),
+            }
+        }
+    };
+    Ok(Answer { status: response.status(), headers, body })
 }
 
-/// Why an upstream has not answered.
-struct Failure {
-    reason: String,
-    is_timeout: bool,
-    /// Whether it may answer if it is asked again.
-    may_pass: bool,
+/// The head of the request. The error says why there is none.
+fn request(inbound: &Inbound, body: &[u8], send: &ProviderRequest) -> Result<OutgoingRequest, String> {
+    let mut headers = inbound.headers.clone();
+    remove_hop_by_hop(&mut headers);
+    change(&mut headers, &send.remove, &send.set);
+    if let Some(OwnKey { variable, header, prefix }) = &send.key {
+        let key = std::env::var(variable).ok().filter(|key| !key.is_empty());
+        let key = key.ok_or_else(|| format!("its key is not in the variable {variable}"))?;
+        put(&mut headers, header, format_args!("{prefix}{key}"));
+    }
+    if !body.is_empty() || matches!(inbound.method, Method::Post | Method::Put | Method::Patch) {
+        put(&mut headers, "content-length", body.len());
+    }
+    let fields = Fields::from_list(&headers).map_err(|error| format!("a header cannot be: {error}"))?;
+    let (scheme, rest) = send.url.split_once("://").unwrap_or_default();
+    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+    let request = OutgoingRequest::new(fields);
+    request
+        .set_method(&inbound.method)
+        .and_then(|()| request.set_scheme(Some(&scheme)))
+        .and_then(|()| request.set_authority(Some(authority)))
+        .and_then(|()| request.set_path_with_query(Some(target)))
+        .map_err(|()| format!("{} cannot be asked for", send.url))?;
+    Ok(request)
 }
 
-impl Failure {
-    fn lasting(reason: &str) -> Self {
-        Self { reason: reason.into(), is_timeout: false, may_pass: false }
-    }
-
-    fn into_problem(self) -> Problem {
-        let status = if self.is_timeout { 504 } else { 502 };
-        Problem::new(status, ErrorType::Upstream, format!("no upstream answered: {}", self.reason))
-    }
+fn failure(kind: FailureKind, reason: impl Into<String>) -> Failure {
+    Failure { kind, received_bytes: 0, reason: reason.into() }
 }
 
 impl From<ErrorCode> for Failure {
     fn from(code: ErrorCode) -> Self {
-        // Asked again it would take as long again, and the first answer may be on its way.
-        let is_timeout = matches!(code, ErrorCode::ConnectionReadTimeout | ErrorCode::HttpResponseTimeout);
-        let is_denied = matches!(code, ErrorCode::HttpRequestDenied | ErrorCode::HttpRequestUriInvalid);
-        Self { reason: code.to_string(), is_timeout, may_pass: !is_timeout && !is_denied }
-    }
-}
-
-fn attempt(
-    config: &Config,
-    upstream: &Upstream,
-    request: &Outbound<'_>,
-    deadline: &Deadline,
-) -> Result<Answer, Failure> {
-    let parts = upstream.parts().ok_or_else(|| Failure::lasting("its URL is none"))?;
-    let fields = Fields::from_list(&request.headers).map_err(|_| Failure::lasting("a header is none"))?;
-    let outgoing = OutgoingRequest::new(fields);
-    let scheme = if parts.tls { Scheme::Https } else { Scheme::Http };
-    let path = format!("{}{}", parts.prefix, request.path_with_query);
-    outgoing
-        .set_method(request.method)
-        .and_then(|()| outgoing.set_scheme(Some(&scheme)))
-        .and_then(|()| outgoing.set_authority(Some(parts.authority)))
-        .and_then(|()| outgoing.set_path_with_query(Some(&path)))
-        .map_err(|()| Failure::lasting("its URL or the request's path is none"))?;
-    let body = outgoing.body().map_err(|()| Failure::lasting("no body"))?;
-
-    let options = RequestOptions::new();
-    // A host that does not support one of them has its own.
-    let _ = options.set_connect_timeout(Some(nanoseconds(config.connect_timeout_ms)));
-    let _ = options.set_first_byte_timeout(Some(nanoseconds(config.first_byte_timeout_ms)));
-    let _ = options.set_between_bytes_timeout(Some(nanoseconds(config.idle_timeout_ms)));
-
-    let response = outgoing_handler::handle(outgoing, Some(options))?;
-    let ready = response.subscribe();
-    if let Ok(stream) = body.write() {
-        // An upstream may answer before it has all of a request, and take no more of it.
-        let sent = write(&stream, request.body, |room| poll(&[room, &ready]) == [0]);
-        drop(stream);
-        if sent {
-            OutgoingBody::finish(body, None)?;
-        }
-    }
-    if !deadline.wait(&ready) {
-        return Err(ErrorCode::HttpResponseTimeout.into());
-    }
-    match response.get() {
-        Some(Ok(Ok(response))) => Ok(Answer {
-            status: response.status(),
-            headers: response.headers().entries(),
-            response,
-            upstream: upstream.url.clone(),
-        }),
-        Some(Ok(Err(code))) => Err(code.into()),
-        Some(Err(())) | None => Err(Failure::lasting("no response")),
+        use ErrorCode as Code;
+        let kind = match code {
+            Code::DnsTimeout
+            | Code::DnsError(_)
+            | Code::DestinationNotFound
+            | Code::DestinationUnavailable
+            | Code::DestinationIpProhibited
+            | Code::DestinationIpUnroutable
+            | Code::ConnectionRefused
+            | Code::ConnectionTimeout
+            | Code::ConnectionLimitReached
+            | Code::TlsProtocolError
+            | Code::TlsCertificateError
+            | Code::HttpRequestDenied
+            | Code::HttpRequestMethodInvalid
+            | Code::HttpRequestUriInvalid
+            | Code::HttpRequestUriTooLong => FailureKind::Unsent,
+            Code::ConnectionReadTimeout | Code::ConnectionWriteTimeout | Code::HttpResponseTimeout => {
+                FailureKind::Slow
+            }
+            // Whatever else there is may have come after the request was sent.
+            _ => FailureKind::Lost,
+        };
+        failure(kind, code.to_string())
     }
 }

@@ -90,8 +90,8 @@ impl Model {
             Live::Thread(thread) => self.keep(thread),
             Live::Totals(totals) => self.totals = totals,
             Live::Removed { thread_id } => self.remove(thread_id),
-            Live::Warning { thread_id, warning } => {
-                self.note(Kind::Crossed(warning.severity), thread_id, warning.message);
+            Live::Warning(warning) => {
+                self.note(Kind::Crossed(warning.severity), warning.thread_id.into(), warning.message);
             }
             Live::Delivered { thread_id, warnings } => {
                 for warning in warnings {

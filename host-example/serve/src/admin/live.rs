@@ -53,14 +53,8 @@ pub enum Live {
         /// The thread.
         thread_id: Arc<str>,
     },
-    /// A threshold was crossed.
-    Warning {
-        /// The thread.
-        thread_id: Arc<str>,
-        /// What its agent will read.
-        #[serde(flatten)]
-        warning: BudgetWarning,
-    },
+    /// A threshold was crossed: what the thread's agent will read.
+    Warning(BudgetWarning),
     /// Warnings went to the agent with its request.
     Delivered {
         /// The thread.
@@ -93,7 +87,7 @@ impl Live {
             Self::Thread(_) => "thread",
             Self::Totals(_) => "totals",
             Self::Removed { .. } => "removed",
-            Self::Warning { .. } => "warning",
+            Self::Warning(_) => "warning",
             Self::Delivered { .. } => "delivered",
             Self::Refused { .. } => "refused",
         }
@@ -173,7 +167,7 @@ impl Pending {
                 }
                 return;
             }
-            Ok(Event::Crossed { thread_id, warning }) => Live::Warning { thread_id, warning },
+            Ok(Event::Crossed(warning)) => Live::Warning(warning),
             Ok(Event::Delivered { thread_id, warnings }) => Live::Delivered { thread_id, warnings },
             Ok(Event::Refused { thread_id, exhausted }) => Live::Refused {
                 thread_id,

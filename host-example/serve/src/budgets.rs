@@ -1,0 +1,321 @@
+//! The registry, as an exchange uses it: what is held, what it cost, and who hears of it.
+
+use super::debts::{Debt, Debts, End, may_pass};
+use super::events::{Event, Events};
+use super::policy::contract;
+use super::translate::{Translate, refusal};
+use std::mem;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use thread_budget_host::{
+    Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Registry,
+};
+
+/// The registry, and who hears of what is done to it. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Budgets {
+    pub(super) registry: Registry,
+    pub(super) events: Events,
+    pub(super) debts: Debts,
+    /// What is charged for a request whose exchange broke after it was sent.
+    pub(super) lost_calls: LostCalls,
+    /// How long a request may take.
+    pub(super) longest: Duration,
+}
+
+impl Budgets {
+    /// For an exchange.
+    pub(super) fn account(&self) -> Account {
+        Account { budgets: self.clone(), hold: None, pending: Vec::new() }
+    }
+
+    /// Until when this process answers for a hold that is set now, in milliseconds since 1970.
+    fn deadline(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from((now + self.longest).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Open a thread, unless it exists.
+    async fn open(&self, opening: contract::Opening) -> Result<(), CallError> {
+        let contract::Opening { thread_id, options } = opening;
+        if self.registry.has_budget(&thread_id).await? {
+            return Ok(());
+        }
+        match self.registry.open_thread(&thread_id, &options.translate()).await {
+            // Somebody else has opened it just now.
+            Err(CallError::OptionsDiffer { .. }) => Ok(()),
+            opened => opened.map(|_| self.changed(&thread_id)),
+        }
+    }
+
+    /// End a hold. The error is one that may pass.
+    pub(super) async fn end(&self, debt: &Debt) -> Result<(), CallError> {
+        let Debt { thread_id, request_id, end } = debt;
+        let told = match *end {
+            End::Settle { prompt_tokens, completion_tokens, remember } => {
+                let settled = self
+                    .registry
+                    .settle(thread_id, request_id, prompt_tokens, completion_tokens, remember)
+                    .await;
+                match settled {
+                    Ok(consumed) => {
+                        self.consumed(thread_id, &consumed).await;
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            End::Release => {
+                self.registry.release(thread_id, request_id).await.map(|_| self.changed(thread_id))
+            }
+        };
+        match told {
+            Err(error) if may_pass(&error) => Err(error),
+            // It was counted the time before, as it turns out.
+            Err(CallError::UnknownHold) | Ok(()) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "NOT counted: {debt}");
+                Ok(())
+            }
+        }
+    }
+
+    fn changed(&self, thread_id: &str) {
+        self.events.announce(|| Event::Changed { thread_id: thread_id.into() });
+    }
+
+    async fn consumed(&self, thread_id: &str, consumed: &Consumed) {
+        self.changed(thread_id);
+        for crossed in &consumed.crossed {
+            if let Ok(warning) = self.registry.budget_warning(crossed).await {
+                self.events.announce(|| Event::Crossed(warning));
+            }
+        }
+    }
+}
+
+/// What an exchange has with the registry: at most one hold at a time, for its attempt at a provider.
+pub(super) struct Account {
+    budgets: Budgets,
+    hold: Option<Hold>,
+    /// The warnings that the agent may be told of.
+    pending: Vec<BudgetWarning>,
+}
+
+impl Account {
+    /// Open threads and hold, or change what is held.
+    pub(super) async fn hold(&mut self, asked: contract::Hold) -> contract::Event {
+        if self.budgets.debts.are_late() {
+            return contract::Event::Unavailable(
+                "what was used before cannot be recorded at the moment".into(),
+            );
+        }
+        match self.try_hold(asked).await {
+            Ok(held) => contract::Event::Held(held.translate()),
+            Err(error) => match refusal(error) {
+                Ok(refused) => contract::Event::NotHeld(refused),
+                Err(error) => unavailable(&error),
+            },
+        }
+    }
+
+    async fn try_hold(&mut self, asked: contract::Hold) -> Result<Held, CallError> {
+        let contract::Hold {
+            open,
+            thread_id,
+            request_id,
+            prompt_tokens,
+            completion_tokens,
+            least_completion_tokens,
+        } = asked;
+        let budgets = &self.budgets;
+        for opening in open {
+            budgets.open(opening).await?;
+        }
+        let mut hold = self.named(thread_id, request_id);
+        let terms = HoldTerms {
+            prompt_tokens,
+            completion_tokens,
+            least_completion_tokens,
+            holder: hold.budgets.registry.holder(),
+            deadline: hold.budgets.deadline(),
+        };
+        hold.asks(completion_tokens);
+        let result = hold.budgets.registry.set_hold(&hold.thread_id, &hold.request_id, &terms).await;
+        match &result {
+            Ok(held) => {
+                hold.budgets.changed(&hold.thread_id);
+                self.pending.clone_from(&held.pending);
+                if held.repeated {
+                    hold.over();
+                } else {
+                    hold.has(prompt_tokens, held);
+                    self.hold = Some(hold);
+                }
+            }
+            Err(error) => {
+                if let CallError::Refused(exhausted) = error {
+                    hold.budgets.events.announce(|| Event::Refused {
+                        thread_id: hold.thread_id.as_str().into(),
+                        exhausted: exhausted.clone(),
+                    });
+                }
+                match hold.is_held {
+                    true => self.hold = Some(hold),
+                    // Whether it is there is unknown: it is released.
+                    false if may_pass(error) => {}
+                    false => hold.over(),
+                }
+            }
+        }
+        result
+    }
+
+    /// The request is on its way to a provider.
+    pub(super) fn sent(&mut self) {
+        if let Some(hold) = &mut self.hold {
+            hold.is_sent = true;
+        }
+    }
+
+    /// Count what was used in the place of what is held. Where that cannot be told it is owed.
+    pub(super) async fn settle(&mut self, asked: contract::Settle) -> contract::Event {
+        let contract::Settle { thread_id, request_id, prompt_tokens, completion_tokens, remember } = asked;
+        let mut hold = self.named(thread_id, request_id);
+        hold.end = Some(End::Settle { prompt_tokens, completion_tokens, remember });
+        let settled = self
+            .budgets
+            .registry
+            .settle(&hold.thread_id, &hold.request_id, prompt_tokens, completion_tokens, remember)
+            .await;
+        match settled {
+            Ok(consumed) => {
+                self.budgets.consumed(&hold.thread_id, &consumed).await;
+                hold.over();
+                contract::Event::Settled(consumed.translate())
+            }
+            Err(error) => match refusal(error) {
+                Ok(refused) => {
+                    hold.over();
+                    contract::Event::NotSettled(refused)
+                }
+                Err(error) => unavailable(&error),
+            },
+        }
+    }
+
+    /// Let go of what is held. Where that cannot be told it is owed.
+    pub(super) async fn release(&mut self, name: contract::HoldName) {
+        let mut hold = self.named(name.thread_id, name.request_id);
+        hold.end = Some(End::Release);
+        match self.budgets.registry.release(&hold.thread_id, &hold.request_id).await {
+            Ok(_) => {
+                self.budgets.changed(&hold.thread_id);
+                hold.over();
+            }
+            Err(error) => tracing::error!(%error, "the registry cannot be told"),
+        }
+    }
+
+    /// The agent has these warnings. Where that cannot be told it gets them again.
+    pub(super) async fn acknowledge(&self, told: contract::Acknowledged) {
+        let contract::Acknowledged { thread_id, warnings } = told;
+        let told: Vec<Acknowledgement> = warnings.translate();
+        if let Err(error) = self.budgets.registry.acknowledge_warnings(&thread_id, &told).await {
+            tracing::error!(%error, "the registry cannot be told");
+        }
+        let told = |pending: &&BudgetWarning| told.contains(&pending.acknowledgement());
+        let warnings: Vec<_> = self.pending.iter().filter(told).cloned().collect();
+        if !warnings.is_empty() {
+            let thread_id = thread_id.as_str().into();
+            self.budgets.events.announce(|| Event::Delivered { thread_id, warnings });
+        }
+        self.budgets.changed(&thread_id);
+    }
+
+    /// The hold of that name, until it is put back or ends.
+    fn named(&mut self, thread_id: String, request_id: String) -> Hold {
+        let is_same = |hold: &mut Hold| hold.thread_id == thread_id && hold.request_id == request_id;
+        let current = self.hold.take_if(is_same);
+        current.unwrap_or_else(|| Hold::new(self.budgets.clone(), thread_id, request_id))
+    }
+}
+
+fn unavailable(error: &CallError) -> contract::Event {
+    tracing::error!(%error, "the registry is out of reach");
+    contract::Event::Unavailable(error.to_string())
+}
+
+/// What the registry keeps for an attempt at a provider. Dropped before its end was told, that is owed: what was
+/// decided, or else its release, or a lost call if the request was sent.
+struct Hold {
+    budgets: Budgets,
+    thread_id: String,
+    request_id: String,
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    /// The completion tokens before the latest increase, which are used for sure.
+    completion_before: u64,
+    is_held: bool,
+    /// Whether the request may have been sent.
+    is_sent: bool,
+    /// What was decided.
+    end: Option<End>,
+    is_over: bool,
+}
+
+impl Hold {
+    fn new(budgets: Budgets, thread_id: String, request_id: String) -> Self {
+        Self {
+            budgets,
+            thread_id,
+            request_id,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            completion_before: 0,
+            is_held: false,
+            is_sent: false,
+            end: None,
+            is_over: false,
+        }
+    }
+
+    /// Whoever asks for more has used what there was.
+    fn asks(&mut self, completion_tokens: u64) {
+        if completion_tokens > self.completion_tokens {
+            self.completion_before = self.completion_tokens;
+        }
+    }
+
+    fn has(&mut self, prompt_tokens: u64, held: &Held) {
+        self.is_held = true;
+        self.prompt_tokens = prompt_tokens;
+        self.completion_tokens = held.completion_tokens;
+        self.completion_before = self.completion_before.min(held.completion_tokens);
+    }
+
+    /// Its end was told.
+    fn over(mut self) {
+        self.is_over = true;
+    }
+
+    /// What a call is charged whose end nobody knows.
+    fn lost(&self) -> End {
+        let completion_tokens = match self.budgets.lost_calls {
+            _ if !self.is_sent => return End::Release,
+            LostCalls::Nothing => return End::Release,
+            LostCalls::Prompt => self.completion_before,
+            LostCalls::All => self.completion_tokens,
+        };
+        End::Settle { prompt_tokens: self.prompt_tokens, completion_tokens, remember: false }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let end = self.end.unwrap_or_else(|| self.lost());
+            let (thread_id, request_id) = (mem::take(&mut self.thread_id), mem::take(&mut self.request_id));
+            self.budgets.debts.add(Debt { thread_id, request_id, end });
+        }
+    }
+}

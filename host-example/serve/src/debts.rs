@@ -1,0 +1,120 @@
+//! What has to be told to the registry and could not be, since its store was out of reach: it is tried again
+//! until it is told. Meanwhile nothing is admitted; so there are no more of these than requests under way.
+
+use super::budgets::Budgets;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use thread_budget_host::CallError;
+use tokio::sync::Notify;
+
+/// How long to wait before the store is tried again.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// How a hold ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// At so many prompt and completion tokens; perhaps the same usage is reported twice.
+    Settle { prompt_tokens: u64, completion_tokens: u64, remember: bool },
+    /// At nothing.
+    Release,
+}
+
+/// A hold that is to be ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Debt {
+    pub(super) thread_id: String,
+    pub(super) request_id: String,
+    pub(super) end: End,
+}
+
+impl fmt::Display for Debt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { thread_id, request_id, end } = self;
+        match end {
+            End::Settle { prompt_tokens, completion_tokens, .. } => write!(
+                f,
+                "{prompt_tokens} prompt and {completion_tokens} completion tokens of thread {thread_id:?}, request {request_id}"
+            ),
+            End::Release => write!(f, "the release of request {request_id} of thread {thread_id:?}"),
+        }
+    }
+}
+
+/// All of them, the oldest first. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Debts(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    owed: Mutex<VecDeque<Debt>>,
+    changed: Notify,
+    is_late: AtomicBool,
+}
+
+impl Debts {
+    fn owed(&self) -> MutexGuard<'_, VecDeque<Debt>> {
+        self.0.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, debt: Debt) {
+        self.owed().push_back(debt);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Whether one was tried in vain, and is still owed.
+    pub(super) fn are_late(&self) -> bool {
+        self.0.is_late.load(Ordering::Relaxed)
+    }
+
+    /// Until there is one.
+    async fn any(&self) {
+        loop {
+            let changed = self.0.changed.notified();
+            if !self.owed().is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Tell the registry as long as there is something to tell, and wait for more.
+    pub(super) async fn pay(self, budgets: Budgets) {
+        loop {
+            self.any().await;
+            self.pay_all(&budgets).await;
+        }
+    }
+
+    /// Tell the registry all that there is, however long that takes.
+    pub(super) async fn pay_all(&self, budgets: &Budgets) {
+        while let Some(debt) = { self.owed().front().cloned() } {
+            match budgets.end(&debt).await {
+                Ok(()) => {
+                    tracing::warn!("counted at last: {debt}");
+                    self.owed().pop_front();
+                }
+                Err(error) => {
+                    self.0.is_late.store(true, Ordering::Relaxed);
+                    tracing::error!(%error, "not counted yet: {debt}");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        self.0.is_late.store(false, Ordering::Relaxed);
+    }
+
+    /// Say what was never told.
+    pub(super) fn give_up(&self) {
+        for debt in self.owed().drain(..) {
+            tracing::error!("NOT counted: {debt}");
+        }
+    }
+}
+
+/// Whether another attempt may do.
+pub(super) fn may_pass(error: &CallError) -> bool {
+    matches!(error, CallError::Storage(_) | CallError::Deadline { .. } | CallError::Trap { .. })
+}
