@@ -17,7 +17,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use thread_budget_host::{Cache, Registry, Threshold};
 use thread_budget_serve::{
-    Config, LostCalls, Router, RouterConfig, RouterError, Running, Tls, UnmeteredPaths, Upstream,
+    Config, LostCalls, Router, RouterConfig, RouterError, Running, Tls, Unidentified, UnmeteredPaths,
+    Upstream,
 };
 use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
@@ -31,15 +32,18 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// Route LLM requests to providers, and hold every agent thread to its token budget.
 ///
 /// Agents reach it by their base URL: OPENAI_BASE_URL=http://127.0.0.1:8080/v1, or
-/// ANTHROPIC_BASE_URL=http://127.0.0.1:8080. A request names its thread in the header x-thread-id;
-/// without one no budget applies. To begin with, an upstream is enough:
+/// ANTHROPIC_BASE_URL=http://127.0.0.1:8080. A request names its thread in the header x-thread-id, or
+/// its session as Claude Code, Codex and others do; to others no budget applies (--unidentified). To
+/// begin with, an upstream is enough:
 ///
 ///   thread-budget serve --upstream https://api.openai.com
 ///   thread-budget serve --upstream gpt-,o3=https://api.openai.com \
 ///                       --upstream claude-=https://api.anthropic.com
 ///
 /// Every setting can be in a TOML file (--config) or in the environment as well; flags come before
-/// the environment, and the environment before the file.
+/// the environment, and the environment before the file. Only the file has budgets that threads share
+/// ([[scopes]]), what tokens count for (weights of an upstream), and further kinds of clients
+/// ([[router.clients]]).
 #[derive(Args)]
 #[command(
     verbatim_doc_comment,
@@ -133,6 +137,9 @@ struct RouterArgs {
     /// x-thread-max-tokens). [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "THREAD_BUDGET_ALLOW_THREAD_OPTIONS")]
     allow_thread_options: Option<bool>,
+    /// What becomes of a request that names no thread. [default: pass]
+    #[arg(long, value_enum, env = "THREAD_BUDGET_UNIDENTIFIED")]
+    unidentified: Option<Unnamed>,
     /// What becomes of paths below /v1 that no budget applies to. [default: pass]
     #[arg(long, value_enum, env = "THREAD_BUDGET_UNMETERED_PATHS")]
     unmetered_paths: Option<Unmetered>,
@@ -208,6 +215,27 @@ struct LimitArgs {
     /// How long requests may go on when this is stopped. [default: 30000]
     #[arg(long, value_name = "MS", env = "THREAD_BUDGET_SHUTDOWN_TIMEOUT_MS")]
     shutdown_timeout_ms: Option<u64>,
+}
+
+/// [`Unidentified`].
+#[derive(Clone, Copy, ValueEnum)]
+enum Unnamed {
+    /// No budget applies to it, and the log says so once for each client.
+    Pass,
+    /// It is refused.
+    Refuse,
+    /// It counts in a thread of its key.
+    PerKey,
+}
+
+impl From<Unnamed> for Unidentified {
+    fn from(unidentified: Unnamed) -> Self {
+        match unidentified {
+            Unnamed::Pass => Self::Pass,
+            Unnamed::Refuse => Self::Refuse,
+            Unnamed::PerKey => Self::PerKey,
+        }
+    }
 }
 
 /// [`UnmeteredPaths`].
@@ -303,7 +331,7 @@ impl ServeArgs {
             config.set_thresholds(thresholds);
         }
         replace!(config.router, self.router =>
-            thread_header, allow_thread_options, unmetered_paths, cut_streams, completion_slice,
+            thread_header, allow_thread_options, unidentified, unmetered_paths, cut_streams, completion_slice,
             lost_calls, refusal_status, hold_wait_ms, retries, retry_pause_ms, max_retry_pause_ms, max_request_bytes, max_response_bytes, request_body_timeout_ms,
             connect_timeout_ms, first_byte_timeout_ms, idle_timeout_ms, request_timeout_ms);
         replace!(config.limits, self.limits =>

@@ -10,6 +10,7 @@
 //! | `DELETE /threads/{id}` | forgets the thread and those below it; its [`FinalBudget`](thread_budget_host::FinalBudget); 404 when it does not exist |
 //! | `POST /threads/{id}/limit` | takes `{"max_tokens": N}`, makes that the thread's limit, and creates it when it does not exist; its [`Usage`](thread_budget_host::Usage) |
 //! | `GET /events` | server-sent events, each a [`Live`]; 503 for more than 64 watchers |
+//! | `GET /unidentified` | `{"clients": [...]}`: the [`UnidentifiedClient`]s, whose requests named no thread |
 //! | `GET /metrics` | the metrics, for Prometheus; 404 when they are off |
 //!
 //! An id is percent-encoded in a path. Errors are `{"error": {"type": ..., "message": ...}}`. With a token
@@ -27,8 +28,8 @@ mod threads;
 pub use live::Live;
 pub use threads::{Thread, Totals};
 
-use super::Events;
 use super::listener::accept;
+use super::{Events, UnidentifiedClients};
 use crate::config::needs_token;
 use crate::events::Event;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -88,6 +89,8 @@ pub struct Admin {
     pub registry: Registry,
     /// What happens to them, as far as it is announced there.
     pub events: Events,
+    /// The clients whose requests name no thread.
+    pub unidentified: UnidentifiedClients,
     /// What a caller must know; none is for loopback addresses only.
     pub token: Option<String>,
     /// Where the metrics of `GET /metrics` come from.
@@ -146,6 +149,7 @@ pub(crate) fn router(admin: Admin) -> Router {
     let shared = Arc::new(Shared {
         threads: Arc::new(Threads::new(admin.registry.blocking())),
         events: admin.events,
+        unidentified: admin.unidentified,
         token: admin.token.as_deref().map(Token::new),
         metrics: admin.metrics,
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
@@ -162,6 +166,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/threads/{id}", get(show).delete(clean_up))
         .route("/threads/{id}/limit", post(set_limit))
         .route("/events", get(watch))
+        .route("/unidentified", get(unidentified))
         .route("/metrics", get(metrics))
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::Method)
@@ -186,6 +191,7 @@ pub(crate) fn router(admin: Admin) -> Router {
 struct Shared {
     threads: Arc<Threads>,
     events: Events,
+    unidentified: UnidentifiedClients,
     token: Option<Token>,
     metrics: Option<PrometheusHandle>,
     watchers: Arc<Semaphore>,
@@ -295,6 +301,10 @@ async fn watch(State(shared): Admins) -> Result<Response, Error> {
     with_threads(&shared, |threads| Ok(threads.registry.answers()?)).await?;
     let stream = live::stream(Arc::clone(&shared.threads), shared.events.clone(), place);
     Ok(([(CONTENT_TYPE, "text/event-stream")], stream).into_response())
+}
+
+async fn unidentified(State(shared): Admins) -> Json<Value> {
+    Json(json!({ "clients": shared.unidentified.clients() }))
 }
 
 async fn metrics(State(shared): Admins) -> Result<Response, Error> {

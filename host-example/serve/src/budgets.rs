@@ -2,12 +2,13 @@
 
 use super::debts::{Debt, Debts, End, may_pass};
 use super::events::{Event, Events};
+use super::kept::Stays;
 use super::policy::contract;
 use super::translate::{Translate, refusal};
 use std::mem;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thread_budget_host::{
-    Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Registry,
+    Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Registry, ThreadOptions,
 };
 
 /// The registry, and who hears of what is done to it. Cheap to clone.
@@ -16,6 +17,8 @@ pub(super) struct Budgets {
     pub(super) registry: Registry,
     pub(super) events: Events,
     pub(super) debts: Debts,
+    /// Holds of responses in the background.
+    pub(super) stays: Stays,
     /// What is charged for a request whose exchange broke after it was sent.
     pub(super) lost_calls: LostCalls,
     /// How long a request may take.
@@ -25,26 +28,33 @@ pub(super) struct Budgets {
 impl Budgets {
     /// For an exchange.
     pub(super) fn account(&self) -> Account {
-        Account { budgets: self.clone(), hold: None, pending: Vec::new() }
+        Account { budgets: self.clone(), hold: None, recalled: None, pending: Vec::new() }
     }
 
-    /// Until when this process answers for a hold that is set now, in milliseconds since 1970.
-    fn deadline(&self) -> u64 {
+    /// Until when this process answers for a hold that is set now and takes no longer than that, in milliseconds
+    /// since 1970.
+    fn deadline(&self, longest: Duration) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from((now + self.longest).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(now.saturating_add(longest).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Open a thread, unless it exists.
+    /// Open a thread, unless it exists. One that exists below another parent is not the one that is meant; its
+    /// limit may be another one since somebody has set it.
     async fn open(&self, opening: contract::Opening) -> Result<(), CallError> {
         let contract::Opening { thread_id, options } = opening;
-        if self.registry.has_budget(&thread_id).await? {
+        let options: ThreadOptions = options.translate();
+        if !self.registry.has_budget(&thread_id).await? {
+            match self.registry.open_thread(&thread_id, &options).await {
+                // Somebody else has opened it just now.
+                Err(CallError::OptionsDiffer { .. }) => {}
+                opened => return opened.map(|_| self.changed(&thread_id)),
+            }
+        }
+        if options.parent.is_none() {
             return Ok(());
         }
-        match self.registry.open_thread(&thread_id, &options.translate()).await {
-            // Somebody else has opened it just now.
-            Err(CallError::OptionsDiffer { .. }) => Ok(()),
-            opened => opened.map(|_| self.changed(&thread_id)),
-        }
+        let place = ThreadOptions { max_tokens: None, ..options };
+        self.registry.open_thread(&thread_id, &place).await.map(drop)
     }
 
     /// End a hold. The error is one that may pass.
@@ -97,6 +107,8 @@ impl Budgets {
 pub(super) struct Account {
     budgets: Budgets,
     hold: Option<Hold>,
+    /// Another exchange's, which this one may end.
+    recalled: Option<contract::Kept>,
     /// The warnings that the agent may be told of.
     pending: Vec<BudgetWarning>,
 }
@@ -137,7 +149,7 @@ impl Account {
             completion_tokens,
             least_completion_tokens,
             holder: hold.budgets.registry.holder(),
-            deadline: hold.budgets.deadline(),
+            deadline: hold.budgets.deadline(hold.budgets.longest),
         };
         hold.asks(completion_tokens);
         let result = hold.budgets.registry.set_hold(&hold.thread_id, &hold.request_id, &terms).await;
@@ -180,7 +192,7 @@ impl Account {
     /// Count what was used in the place of what is held. Where that cannot be told it is owed.
     pub(super) async fn settle(&mut self, asked: contract::Settle) -> contract::Event {
         let contract::Settle { thread_id, request_id, prompt_tokens, completion_tokens, remember } = asked;
-        let mut hold = self.named(thread_id, request_id);
+        let mut hold = self.ending(thread_id, request_id);
         hold.end = Some(End::Settle { prompt_tokens, completion_tokens, remember });
         let settled = self
             .budgets
@@ -205,7 +217,7 @@ impl Account {
 
     /// Let go of what is held. Where that cannot be told it is owed.
     pub(super) async fn release(&mut self, name: contract::HoldName) {
-        let mut hold = self.named(name.thread_id, name.request_id);
+        let mut hold = self.ending(name.thread_id, name.request_id);
         hold.end = Some(End::Release);
         match self.budgets.registry.release(&hold.thread_id, &hold.request_id).await {
             Ok(_) => {
@@ -214,6 +226,32 @@ impl Account {
             }
             Err(error) => tracing::error!(%error, "the registry cannot be told"),
         }
+    }
+
+    /// The hold stays, as nobody's own, until its time is over.
+    pub(super) async fn keep(&mut self, kept: contract::Kept) {
+        let name = kept.hold.clone();
+        self.named(name.thread_id, name.request_id).over();
+        let budgets = &self.budgets;
+        let terms = HoldTerms {
+            prompt_tokens: kept.prompt_tokens,
+            completion_tokens: kept.completion_tokens,
+            least_completion_tokens: kept.completion_tokens,
+            holder: budgets.registry.holder(),
+            deadline: budgets.deadline(Duration::from_millis(kept.for_ms)),
+        };
+        // It is there with these numbers, and stays with them should it not get its new deadline.
+        let set = budgets.registry.set_hold(&kept.hold.thread_id, &kept.hold.request_id, &terms).await;
+        if let Err(error) = set {
+            tracing::error!(%error, "the registry cannot be told how long a hold stays");
+        }
+        budgets.stays.add(kept, Instant::now(), &budgets.debts);
+    }
+
+    /// What was kept by that name.
+    pub(super) fn recall(&mut self, name: &str) -> Option<contract::Kept> {
+        self.recalled = self.budgets.stays.find(name);
+        self.recalled.clone()
     }
 
     /// The agent has these warnings. Where that cannot be told it gets them again.
@@ -230,6 +268,17 @@ impl Account {
             self.budgets.events.announce(|| Event::Delivered { thread_id, warnings });
         }
         self.budgets.changed(&thread_id);
+    }
+
+    /// The hold of that name, whose end is decided.
+    fn ending(&mut self, thread_id: String, request_id: String) -> Hold {
+        let is_meant = |kept: &mut contract::Kept| {
+            kept.hold.thread_id == thread_id && kept.hold.request_id == request_id
+        };
+        if let Some(kept) = self.recalled.take_if(is_meant) {
+            self.budgets.stays.remove(&kept);
+        }
+        self.named(thread_id, request_id)
     }
 
     /// The hold of that name, until it is put back or ends.

@@ -10,7 +10,7 @@ use thread_budget_host::{
 };
 use thread_budget_router_core as router;
 
-pub use router::{LostCalls, UnmeteredPaths, Upstream};
+pub use router::{LostCalls, Scope, Unidentified, UnmeteredPaths, Upstream};
 
 /// The router's own settings, the table `[router]`: what it does with a request.
 pub type RouterConfig = router::Config;
@@ -28,9 +28,19 @@ pub type RouterConfig = router::Config;
 ///     [[upstreams]]
 ///     url = "https://api.openai.com"
 ///     models = ["gpt-", "o3"]
+///     # A token that was read from a cache counts for a tenth of one; a model that costs nothing has no budget.
+///     weights = [{ models = ["gpt-"], cached_input = "0.1" }]
+///
+///     # All threads of a key share a million tokens a month.
+///     [[scopes]]
+///     by = "key"
+///     every = "month"
+///     limit = 1_000_000
 ///
 ///     [router]
 ///     retries = 1
+///     unidentified = "per-key"
+///     clients = [{ session = ["x-my-session"], agent = ["body.metadata.agent"] }]
 ///     thresholds = [{ percent = 80, severity = "warning" }]
 ///
 ///     [limits]
@@ -60,7 +70,9 @@ pub struct Config {
     pub upstreams: Vec<Upstream>,
     /// Certificates, PEM, that upstreams may be signed by, beside the usual ones.
     pub upstream_ca: Option<PathBuf>,
-    /// What the router does with a request. Its upstreams are those above.
+    /// The budgets that threads share, such as those of one key in a month, the outermost first.
+    pub scopes: Vec<Scope>,
+    /// What the router does with a request. Its upstreams and scopes are those above.
     pub router: RouterConfig,
     /// What requests may take of this machine.
     pub limits: Limits,
@@ -133,6 +145,7 @@ impl Default for Config {
             max_memory_bytes: None,
             upstreams: Vec::new(),
             upstream_ca: None,
+            scopes: Vec::new(),
             router: RouterConfig::default(),
             limits: Limits::default(),
             header_timeout_ms: 10_000,
@@ -229,6 +242,7 @@ impl Config {
             "router.upstreams",
             "upstreams are listed at the top, [[upstreams]]",
         )?;
+        require(self.router.scopes.is_empty(), "router.scopes", "scopes are listed at the top, [[scopes]]")?;
         self.router_config().check()?;
         let mut percents = HashSet::new();
         require(
@@ -297,7 +311,7 @@ impl Config {
 
     /// What the router's component is told.
     pub(crate) fn router_config(&self) -> RouterConfig {
-        RouterConfig { upstreams: self.upstreams.clone(), ..self.router.clone() }
+        RouterConfig { upstreams: self.upstreams.clone(), scopes: self.scopes.clone(), ..self.router.clone() }
     }
 
     /// What is charged for a request that was sent and got no definite answer, as the registry has it.

@@ -1,5 +1,6 @@
 //! What has to be told to the registry and could not be, since its store was out of reach: it is tried again
-//! until it is told. Meanwhile nothing is admitted; so there are no more of these than requests under way.
+//! until it is told. Meanwhile nothing is admitted; so there are no more of these than requests under way and holds
+//! that stay.
 
 use super::budgets::Budgets;
 use std::collections::VecDeque;
@@ -62,6 +63,11 @@ impl Debts {
     pub(super) fn add(&self, debt: Debt) {
         self.owed().push_back(debt);
         self.0.changed.notify_waiters();
+    }
+
+    #[cfg(test)]
+    pub(super) fn all(&self) -> Vec<Debt> {
+        self.owed().iter().cloned().collect()
     }
 
     /// Whether one was tried in vain, and is still owed.

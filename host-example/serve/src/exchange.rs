@@ -4,10 +4,13 @@
 use super::budgets::{Account, Budgets};
 use super::client::{self, Body, Client};
 use super::connections::{Place, Work};
+use super::date;
 use super::headers;
+use super::keys::{Claim, Keys};
 use super::policy::contract::{self, Action, Event, LogEntry, Next, RequestBody, ResponseBody, Turn};
 use super::policy::{Broken, Instance, Policy};
 use super::reply::Reply;
+use super::unidentified::UnidentifiedClients;
 use super::upstream::{Answer, Upstreams};
 use bytes::Bytes;
 use hyper::body::Incoming;
@@ -33,6 +36,8 @@ const LONGEST_LINE: usize = 1_024;
 pub(super) struct Common {
     pub(super) policy: Policy,
     pub(super) budgets: Budgets,
+    pub(super) keys: Keys,
+    pub(super) unidentified: UnidentifiedClients,
     /// A permit for each that may be under way.
     pub(super) requests: Arc<Semaphore>,
     /// The longest body of a request, and how long it may take.
@@ -100,6 +105,7 @@ impl Exchanges {
         let request = contract::Request {
             id: format!("{:x}-{number:x}", common.budgets.registry.holder()),
             chance: fastrand::u64(..),
+            date: date::today(),
             method: head.method.as_str().into(),
             target: target.into(),
             headers: headers::lines(&head.headers),
@@ -119,6 +125,9 @@ impl Exchanges {
             headers: head.headers,
             body: Bytes::new(),
             answer: None,
+            keys: common.keys.clone(),
+            claim: None,
+            unidentified: common.unidentified.clone(),
             ending: common.ending.clone(),
             told_left: false,
             told_ending: false,
@@ -178,6 +187,10 @@ struct Exchange {
     body: Bytes,
     /// The latest.
     answer: Option<Answer>,
+    keys: Keys,
+    /// The idempotency key that it has.
+    claim: Option<Claim>,
+    unidentified: UnidentifiedClients,
     ending: watch::Receiver<bool>,
     told_left: bool,
     told_ending: bool,
@@ -200,6 +213,8 @@ impl Exchange {
             // A policy that wants one thing after another that is there at once keeps nobody from their turn.
             tokio::task::coop::consume_budget().await;
             let came = match next {
+                Next::Claim(key) => Ok(self.claim(&key)),
+                Next::Recall(name) => Ok(Event::Recalled(self.account.recall(&name))),
                 Next::Hold(hold) => Ok(self.account.hold(hold).await),
                 Next::Settle(settle) => Ok(self.account.settle(settle).await),
                 Next::Send(send) => self.send(send).await?,
@@ -230,6 +245,8 @@ impl Exchange {
                 Action::Respond(response) => self.respond(response)?,
                 Action::Bytes(bytes) => self.client.send(bytes).await,
                 Action::Release(name) => self.account.release(name).await,
+                Action::Keep(kept) => self.account.keep(kept).await,
+                Action::Unidentified(client) => self.unidentified(&client),
                 Action::Acknowledge(told) => self.account.acknowledge(told).await,
                 Action::Log(entry) => self.log(entry),
             }
@@ -257,6 +274,22 @@ impl Exchange {
                 Next::Resume => {}
                 instead => return Ok(Err(instead)),
             }
+        }
+    }
+
+    fn claim(&mut self, key: &str) -> Event {
+        match self.keys.claim(key, &self.body, Instant::now()) {
+            Ok(claim) => {
+                self.claim = Some(claim);
+                Event::Claimed
+            }
+            Err(conflict) => Event::NotClaimed(conflict),
+        }
+    }
+
+    fn unidentified(&self, client: &str) {
+        if let Some(client) = self.unidentified.count(client) {
+            tracing::warn!(%client, "its requests name no thread, so no budget applies to them");
         }
     }
 

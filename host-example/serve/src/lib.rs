@@ -28,29 +28,37 @@ mod budgets;
 mod client;
 mod config;
 mod connections;
+mod date;
 mod debts;
 mod events;
 mod exchange;
 mod headers;
+mod kept;
+mod keys;
 mod listener;
 mod memory;
 mod policy;
 mod reply;
 mod tls;
 mod translate;
+mod unidentified;
 mod upstream;
 mod workers;
 
 pub use admin::{Admin, AdminError};
 pub use config::{
-    AdminConfig, Config, ConfigError, Limits, LostCalls, RouterConfig, Tls, UnmeteredPaths, Upstream,
+    AdminConfig, Config, ConfigError, Limits, LostCalls, RouterConfig, Scope, Tls, Unidentified,
+    UnmeteredPaths, Upstream,
 };
 pub use events::{Event, Events};
+pub use unidentified::{UnidentifiedClient, UnidentifiedClients};
 
 use budgets::Budgets;
 use connections::Connections;
 use debts::Debts;
 use exchange::{Common, Exchanges};
+use kept::Stays;
+use keys::Keys;
 use listener::Server;
 use metrics_exporter_prometheus::PrometheusHandle;
 use policy::Policy;
@@ -185,16 +193,20 @@ impl Router {
             registry: registry.clone(),
             events: Events::default(),
             debts: Debts::default(),
+            stays: Stays::default(),
             lost_calls: config.lost_calls(),
             longest: Duration::from_millis(config.router.request_timeout_ms) + LAST_WORDS,
         };
         let events = budgets.events.clone();
+        let unidentified = UnidentifiedClients::new();
         let (stop, stopped) = watch::channel(false);
         let (end, ending) = watch::channel(false);
         let most = config.limits.max_concurrent_requests;
         let common = Arc::new(Common {
             policy: Policy::new(&component, &cache, &config).await?,
             budgets: budgets.clone(),
+            keys: Keys::default(),
+            unidentified: unidentified.clone(),
             requests: Arc::new(Semaphore::new(most as usize)),
             max_request_bytes: config.router.max_request_bytes,
             request_body_timeout: Duration::from_millis(config.router.request_body_timeout_ms),
@@ -220,7 +232,8 @@ impl Router {
             let workers = workers.clone();
             async move { listener::listen(listener, &workers, connections, stopped).await }
         };
-        let admin = Admin { registry, events: events.clone(), token: config.admin.token, metrics };
+        let admin =
+            Admin { registry, events: events.clone(), unidentified, token: config.admin.token, metrics };
         Ok(Running {
             address,
             admin_address,
@@ -233,6 +246,7 @@ impl Router {
             workers: Some(workers),
             agents: tokio::spawn(agents),
             debtor: tokio::spawn(budgets.debts.clone().pay(budgets.clone())),
+            keeper: tokio::spawn(budgets.stays.clone().watch(budgets.debts.clone())),
             budgets,
             operators: tokio::spawn(async move {
                 if let Err(error) = admin.serve(admin_listener).await {
@@ -261,6 +275,7 @@ pub struct Running {
     budgets: Budgets,
     agents: JoinHandle<()>,
     debtor: JoinHandle<()>,
+    keeper: JoinHandle<()>,
     operators: JoinHandle<()>,
 }
 
@@ -309,9 +324,12 @@ impl Running {
             // What they still do is dropped, and what that held is owed.
             let _ = tokio::task::spawn_blocking(|| workers.end()).await;
         }
-        self.debtor.abort();
-        let _ = (&mut self.debtor).await;
-        let debts = &self.budgets.debts;
+        for task in [&mut self.keeper, &mut self.debtor] {
+            task.abort();
+            let _ = task.await;
+        }
+        let Budgets { debts, stays, .. } = &self.budgets;
+        stays.charge_all(debts);
         if tokio::time::timeout(LAST_WORDS, debts.pay_all(&self.budgets)).await.is_err() {
             debts.give_up();
         }
@@ -325,6 +343,7 @@ impl Drop for Running {
         self.stop.send_replace(true);
         self.end.send_replace(true);
         self.agents.abort();
+        self.keeper.abort();
         self.debtor.abort();
         self.operators.abort();
     }

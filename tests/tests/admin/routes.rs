@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use thread_budget_host::{Registry, ThreadOptions};
-use thread_budget_serve::{Admin, AdminError, Events};
+use thread_budget_serve::{Admin, AdminError, Events, UnidentifiedClients};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -238,7 +238,13 @@ fn others_reach_it_with_a_token_only() {
     let serve = |token: Option<&str>| {
         let registry = Registry::builder().build().unwrap();
         let admin =
-            Admin { registry, events: Events::default(), token: token.map(String::from), metrics: None };
+            Admin {
+                registry,
+                events: Events::default(),
+                unidentified: UnidentifiedClients::default(),
+                token: token.map(String::from),
+                metrics: None,
+            };
         Runtime::new().unwrap().block_on(async {
             let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
             let served = tokio::time::timeout(Duration::from_millis(200), admin.serve(listener));

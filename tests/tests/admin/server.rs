@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use thread_budget_host::blocking::Registry;
 use thread_budget_host::{BudgetWarning, CallError};
-use thread_budget_serve::{Admin, Event, Events};
+use thread_budget_serve::{Admin, Event, Events, UnidentifiedClients};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -32,6 +32,7 @@ impl Server {
         let admin = Admin {
             registry: registry.clone(),
             events: events.clone(),
+            unidentified: UnidentifiedClients::default(),
             token: token.map(String::from),
             metrics: None,
         };
