@@ -69,7 +69,7 @@ translate_records! {
     Consumed { usage, room, severity, crossed, repeated }
     FinalBudget { usage, percent_used, triggered_thresholds }
     Held { completion_tokens, usage, room, severity, pending, repeated }
-    HoldState { made_for, request_id, prompt_tokens, completion_tokens, holder, deadline }
+    HoldState { made_for, request_id, prompt_tokens, completion_tokens, completion_before, holder, deadline }
     LostState { made_for, request_id, prompt_tokens, completion_tokens }
     ThreadOptions { max_tokens, parent }
     ThreadState {

@@ -270,6 +270,8 @@ pub struct HoldState {
     pub prompt_tokens: u64,
     /// Completion tokens held.
     pub completion_tokens: u64,
+    /// Completion tokens held before the latest increase: what a stream has surely had.
+    pub completion_before: u64,
     /// Who made it.
     pub holder: u64,
     /// Until when its holder answers for it.

@@ -20,7 +20,11 @@ impl InFlight {
     pub(super) fn add(&mut self, thread: &ThreadState) {
         for hold in &thread.holds {
             let thread_id = hold.made_for.as_ref().unwrap_or(&thread.thread_id);
-            let slices = Slices::new(hold.prompt_tokens, hold.completion_tokens);
+            let slices = Slices {
+                prompt_tokens: hold.prompt_tokens,
+                completion_tokens: hold.completion_tokens,
+                completion_before: hold.completion_before,
+            };
             self.0.insert((thread_id.clone(), hold.request_id.clone()), Call { slices, holder: hold.holder });
         }
     }
