@@ -135,7 +135,7 @@ translate!(types::BudgetExhausted => core::BudgetExhausted { thread_id, used, he
 
 impl From<types::Held> for core::Held {
     fn from(held: types::Held) -> Self {
-        let types::Held { completion_tokens, usage, room, severity, pending, repeated } = held;
+        let types::Held { completion_tokens, usage, room, severity, pending, repeated, .. } = held;
         let (usage, severity) = (usage.into(), severity.map(Into::into));
         Self { completion_tokens, usage, room, severity, pending: each(pending), repeated }
     }

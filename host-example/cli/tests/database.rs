@@ -402,6 +402,7 @@ fn export_has_every_field() {
             "request_ids": ["request-1"],
             "holds": [{
                 "made_for": null, "request_id": "in flight", "prompt_tokens": 15, "completion_tokens": 20,
+                "completion_before": 0,
                 "holder": of("writer")["holds"][0]["holder"], "deadline": 7,
             }],
             "lost": [],

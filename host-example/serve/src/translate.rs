@@ -47,7 +47,7 @@ macro_rules! records {
 
 records! {
     Usage => wit::Usage { prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count }
-    Held => wit::Held { completion_tokens, usage, room, severity, pending, repeated }
+    Held => wit::Held { completion_tokens, usage, room, severity, runway, pending, repeated }
     Consumed => wit::Consumed { usage, room, severity, crossed, repeated }
     ThresholdCrossed => wit::ThresholdCrossed {
         thread_id, threshold_percent, severity, percent_used, tokens_used, tokens_remaining, max_tokens, runway,
