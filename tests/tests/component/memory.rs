@@ -147,13 +147,25 @@ impl Full {
                 self.threads += usize::from(id == ids.of(self.threads));
                 call!(&mut self.instance, call_settle_lost, &id, &request_id, 1, 1).expect("it is held");
             }
+            // As many as a thread can have, its own and those of a child that comes and goes.
             Growth::Moved => {
-                let (child, request_id) = (id.replacen('0', "x", 1), format!("{:0256}", self.grown));
-                self.open_as(&child, Some(self.line.saturating_sub(2)))?;
-                let held = self.instance.hold(&child, &request_id, 1);
-                call!(&mut self.instance, call_cleanup_thread, &child);
-                held?;
-                self.holds.push((child, request_id));
+                let (parent, request_id) = self.next_request(2 * 256);
+                if parent == id {
+                    self.open(self.threads, self.line.checked_sub(3))?;
+                    self.threads += 1;
+                }
+                let child = id.replacen('0', "x", 1);
+                let held = if self.grown.is_multiple_of(2) {
+                    self.instance.hold(&parent, &request_id, 1)?;
+                    parent
+                } else {
+                    self.open_as(&child, Some(self.threads - 1))?;
+                    let held = self.instance.hold(&child, &request_id, 1);
+                    call!(&mut self.instance, call_cleanup_thread, &child);
+                    held?;
+                    child
+                };
+                self.holds.push((held, request_id));
             }
             Growth::Requests => {
                 let (id, request_id) = self.next_request(64);
