@@ -110,6 +110,7 @@ fn exchange(
         Event::Request(Request {
             id: format!("exchange-{number}"),
             chance: 7,
+            date: "2026-11-25".into(),
             method: "POST".into(),
             target: "/v1/chat/completions".into(),
             headers: HEADERS.into(),
@@ -120,6 +121,7 @@ fn exchange(
             usage: usage(5_000),
             room: 90_000,
             severity: None,
+            runway: None,
             pending: Vec::new(),
             repeated: false,
         }),

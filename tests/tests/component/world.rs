@@ -44,7 +44,7 @@ fn exports_the_contract_word_for_word() {
     exports.sort();
     assert_eq!(
         exports,
-        ["registry", "types", "warnings"].map(|name| format!("thread-budget:registry/{name}@0.1.0"))
+        ["registry", "types", "warnings"].map(|name| format!("thread-budget:registry/{name}@0.2.0"))
     );
 
     let mut source = Resolve::default();
