@@ -490,7 +490,7 @@ tb_code tb_release(tb_registry *registry, tb_text thread_id, tb_text request_id,
  * exists is returned as it is when it has, by now, the limit and the parent asked for; an option that is left out
  * asks for nothing. With neither it is `get-budget`.
  *
- * For every level of the deepest tree that it has had, the registry keeps half a MiB of its memory free.
+ * For every level of its deepest tree, the registry keeps half a MiB of its memory free.
  *
  * Errors: `parent-cycle` when the parent is the thread itself or below it, `unknown-parent`, `too-deep`,
  * `options-differ` when it exists otherwise; and those of `get-budget`. */

@@ -111,7 +111,7 @@ fn component(step: &str) -> Vec<u8> {
     }
     let text = text.replace("(memory (;0;) 0)", "(memory (;0;) 16)").replacen(
         "(module",
-        "(module (data (i32.const 40) \"\\06\")",
+        "(module (data (i32.const 8) \"\\02\") (data (i32.const 40) \"\\08\")",
         1,
     );
     let mut module = wat::parse_str(text).unwrap();

@@ -71,11 +71,17 @@ impl Shards {
 
     /// Lock the instance that keeps the thread.
     pub(crate) fn lock_for(&self, thread_id: &str) -> MutexGuard<'_, Shard> {
+        self.locate(thread_id).1
+    }
+
+    /// The same, and its number.
+    pub(crate) fn locate(&self, thread_id: &str) -> (usize, MutexGuard<'_, Shard>) {
         loop {
             let changes = self.changes.load(Ordering::Acquire);
-            let locked = self.lock(self.number_for(thread_id));
+            let number = self.number_for(thread_id);
+            let locked = self.lock(number);
             if self.changes.load(Ordering::Acquire) == changes {
-                return locked;
+                return (number, locked);
             }
         }
     }

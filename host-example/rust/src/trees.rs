@@ -17,22 +17,23 @@ impl Shards {
             return call.apply(&mut self.lock_for(thread_id));
         };
         let mut tidied = self.several.lock().unwrap_or_else(PoisonError::into_inner);
-        let (here, there) = (self.number_for(thread_id), self.number_for(parent));
-        if here != there {
-            // Announced first: whoever comes now is sent there, and who came before is seen here.
-            self.move_to(thread_id, there);
-            let exists = has_budget(&mut self.lock(here), thread_id);
-            if !matches!(exists, Ok(false)) {
-                self.undo_move(thread_id, there, here);
-                return Err(exists
-                    .err()
-                    .unwrap_or_else(|| CallError::OptionsDiffer { thread_id: thread_id.into() }));
+        let there = self.number_for(parent);
+        // Locked until it is announced elsewhere: nobody makes or ends the thread here meanwhile.
+        let (here, mut instance) = self.locate(thread_id);
+        let result = if here == there {
+            call.apply(&mut instance)
+        } else {
+            if has_budget(&mut instance, thread_id)? {
+                return Err(CallError::OptionsDiffer { thread_id: thread_id.into() });
             }
-        }
-        let result = call.apply(&mut self.lock(there));
-        if result.is_err() && here != there {
-            self.undo_move(thread_id, there, here);
-        }
+            self.move_to(thread_id, there);
+            drop(instance);
+            let result = call.apply(&mut self.lock(there));
+            if result.is_err() {
+                self.undo_move(thread_id, there, here);
+            }
+            result
+        };
         self.tidy_up(&mut tidied, |instance, thread_id| has_budget(instance, thread_id).unwrap_or(true));
         result
     }
@@ -40,7 +41,7 @@ impl Shards {
     /// Take back that a thread was sent to an instance, unless others have used it there meanwhile.
     fn undo_move(&self, thread_id: &str, there: usize, here: usize) {
         let mut instance = self.lock(there);
-        if has_budget(&mut instance, thread_id).unwrap_or(false) {
+        if self.number_for(thread_id) != there || has_budget(&mut instance, thread_id).unwrap_or(false) {
             return;
         }
         if here == self.number_by_id(thread_id) {

@@ -237,14 +237,13 @@ fn without_a_token_other_names_and_other_pages_are_refused() {
 fn others_reach_it_with_a_token_only() {
     let serve = |token: Option<&str>| {
         let registry = Registry::builder().build().unwrap();
-        let admin =
-            Admin {
-                registry,
-                events: Events::default(),
-                unidentified: UnidentifiedClients::default(),
-                token: token.map(String::from),
-                metrics: None,
-            };
+        let admin = Admin {
+            registry,
+            events: Events::default(),
+            unidentified: UnidentifiedClients::default(),
+            token: token.map(String::from),
+            metrics: None,
+        };
         Runtime::new().unwrap().block_on(async {
             let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
             let served = tokio::time::timeout(Duration::from_millis(200), admin.serve(listener));
