@@ -109,7 +109,6 @@ impl Queue {
 
     /// It is written, or not. Then what was appended meanwhile happened on top of what is lost. Whose outcomes
     /// that is comes back, to be told when the queue is not locked.
-    #[must_use]
     pub(super) fn written(&mut self, written: &Written) -> impl Iterator<Item = Arc<Outcome>> + use<> {
         let lost = written.as_ref().err().map(|error| {
             self.stale = Some(error.clone());
@@ -119,7 +118,6 @@ impl Queue {
     }
 
     /// Nobody writes any more.
-    #[must_use]
     pub(super) fn end(&mut self, closed: &Written) -> impl Iterator<Item = Arc<Outcome>> + use<> {
         let outcomes = self.written(closed);
         *self = Self { stale: self.stale.take(), is_over: true, ..Self::default() };
