@@ -89,7 +89,7 @@ impl Step {
                     deadline: 0,
                 };
                 let (thread_id, request_id) = self.in_flight();
-                _ = registry.set_hold(&thread_id, &request_id, &terms).map(drop).or_else(refused)?;
+                registry.set_hold(&thread_id, &request_id, &terms).map(drop).or_else(refused)?;
             }
             4 => {
                 let note = Note { key: self.caller.to_string(), value: self.index.to_be_bytes().into() };
@@ -99,7 +99,7 @@ impl Step {
             6 => {
                 let (thread_id, request_id) = self.of_last_round().in_flight();
                 let settled = registry.settle(&thread_id, &request_id, tokens / 2, 3, false);
-                _ = settled.map(drop).or_else(refused)?;
+                settled.map(drop).or_else(refused)?;
             }
             7 | 8 => {
                 let thread_id = if self.index % KINDS == 7 { child } else { root };
@@ -158,7 +158,7 @@ impl Step {
                 let warnings = registry.pending_warnings(&thread_id);
                 let named: Vec<_> =
                     warnings.iter().map(|warning| (warning.threshold_percent, warning.max_tokens)).collect();
-                registry.acknowledge_warnings(&thread_id, named.into_iter());
+                registry.acknowledge_warnings(&thread_id, named);
                 return warnings.iter().map(|warning| returned_name(warning.severity)).collect();
             }
             9 => _ = registry.set_limit(&self.beside(), self.limit()).expect(POSSIBLE),

@@ -127,7 +127,11 @@ fn event(next: &Next, choice: u8, text: &[u8]) -> Event {
         })),
         13 => Event::Recalled(None),
         14 => Event::Claimed,
-        _ => Event::NotClaimed(if choice % 2 == 0 { KeyConflict::InFlight } else { KeyConflict::OtherBody }),
+        _ => Event::NotClaimed(if choice.is_multiple_of(2) {
+            KeyConflict::InFlight
+        } else {
+            KeyConflict::OtherBody
+        }),
     }
 }
 
