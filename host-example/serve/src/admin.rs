@@ -10,7 +10,7 @@
 //! | `DELETE /threads/{id}` | forgets the thread and those below it; its [`FinalBudget`](thread_budget_host::FinalBudget); 404 when it does not exist |
 //! | `POST /threads/{id}/limit` | takes `{"max_tokens": N}`, makes that the thread's limit, and creates it when it does not exist; its [`Usage`](thread_budget_host::Usage) |
 //! | `GET /events` | server-sent events, each a [`Live`]; 503 for more than 64 watchers |
-//! | `GET /unidentified` | `{"clients": [...]}`: the [`UnidentifiedClient`]s, whose requests named no thread |
+//! | `GET /unidentified` | `{"clients": [...]}`: the clients whose requests named no thread |
 //! | `GET /metrics` | the metrics, for Prometheus; 404 when they are off |
 //!
 //! An id is percent-encoded in a path. Errors are `{"error": {"type": ..., "message": ...}}`. With a token
