@@ -225,7 +225,7 @@ pub struct ThreadState {
     /// The thread's id.
     pub thread_id: String,
     /// Tells it from other threads that had its id before or have it after, see
-    /// [`Registry::set_next_birth`](crate::Registry::set_next_birth).
+    /// `set-next-birth` in the contract.
     pub birth: u64,
     /// Its parent's id, if it has one.
     pub parent: Option<String>,
