@@ -42,7 +42,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 ///
 /// Every setting can be in a TOML file (--config) or in the environment as well; flags come before
 /// the environment, and the environment before the file. Only the file has budgets that threads share
-/// ([[scopes]]), what tokens count for (weights of an upstream), and further kinds of clients
+/// (scopes), what tokens count for (weights of an upstream), and further kinds of clients
 /// ([[router.clients]]).
 #[derive(Args)]
 #[command(
