@@ -135,7 +135,7 @@ pub enum CallError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidInput {
     /// The thread id is empty or too long.
-    #[error("a thread id has 1 to {max} bytes of UTF-8, this one has {bytes}", max = crate::MAX_THREAD_ID_BYTES)]
+    #[error("a thread id has 1 to 1,024 bytes of UTF-8, this one has {bytes}")]
     ThreadId {
         /// Its length in bytes.
         bytes: usize,
