@@ -28,10 +28,10 @@ pub type RouterConfig = router::Config;
 ///     [[upstreams]]
 ///     url = "https://api.openai.com"
 ///     models = ["gpt-", "o3"]
-///     # A token that was read from a cache counts for a tenth of one; a model that costs nothing has no budget.
-///     weights = [{ models = ["gpt-"], cached_input = "0.1" }]
+///     ## A token that was read from a cache counts for a tenth of one; a model that costs nothing has no budget.
+///     weights = [{ models = ["gpt-"], cached_input = 0.1 }]
 ///
-///     # All threads of a key share a million tokens a month.
+///     ## All threads of a key share a million tokens a month.
 ///     [[scopes]]
 ///     by = "key"
 ///     every = "month"
