@@ -7,10 +7,18 @@ use wit_parser::{Docs, FunctionKind, Handle, Resolve, TypeDefKind, TypeId};
 /// The exports of the world `thread-budget`.
 #[derive(Default)]
 pub(crate) struct Contract {
+    /// The interfaces with functions, in the order of the world.
+    pub(crate) interfaces: Vec<Interface>,
     /// Each after those that it is made of.
     pub(crate) types: Vec<Definition>,
     /// In the order of the files.
     pub(crate) functions: Vec<Function>,
+}
+
+pub(crate) struct Interface {
+    /// As exported: `thread-budget:registry/registry@0.2.0`.
+    pub(crate) name: String,
+    pub(crate) docs: String,
 }
 
 /// A type with a name.
@@ -89,7 +97,11 @@ impl Contract {
                 return Err("the world exports something else than interfaces".into());
             };
             let name = resolve.id_of(*id).ok_or("an interface without name")?;
-            for function in resolve.interfaces[*id].functions.values() {
+            let interface = &resolve.interfaces[*id];
+            if !interface.functions.is_empty() {
+                contract.interfaces.push(Interface { name: name.clone(), docs: text(&interface.docs) });
+            }
+            for function in interface.functions.values() {
                 let function = contract.function(&resolve, &name, function)?;
                 contract.functions.push(function);
             }

@@ -1,8 +1,9 @@
-//! Writes what the hosts in C and JavaScript know of the contract, out of `wit/`.
+//! Writes what the hosts in C and JavaScript know of the contract, and the contract as a page to read, out of `wit/`.
 
 mod c;
 mod contract;
 mod node;
+mod page;
 
 use contract::Contract;
 use std::path::Path;
@@ -27,13 +28,14 @@ fn main() -> ExitCode {
 }
 
 /// Every file, with what it has to hold.
-fn files() -> Result<[(&'static str, String); 4], String> {
+fn files() -> Result<[(&'static str, String); 5], String> {
     let contract = Contract::read(&Path::new(PROJECT).join("wit"))?;
     Ok([
         ("host-example/c/contract.h", c::header(&contract)),
         ("host-example/c/contract.c", c::layer(&contract)),
         ("host-example/c/dispatch.c", c::dispatch(&contract)),
         ("host-example/node/src/arguments.ts", node::arguments(&contract)),
+        ("wit/README.md", page::page(&contract)),
     ])
 }
 
