@@ -112,8 +112,8 @@ fn rust() -> Report {
             }
         }
     }
-    let registry =
-        Registry::builder().tokens_per_thread(u64::MAX).build().unwrap_or_else(|error| panic!("{error}"));
+    let registry = Registry::builder().tokens_per_thread(u64::MAX).build();
+    let registry = registry.unwrap_or_else(|error| panic!("{error}")).blocking();
     registry.consume("a", 1, 1).unwrap_or_else(|error| panic!("{error}"));
     for (name, call) in [
         ("has-budget", &(|| drop(registry.has_budget("a"))) as &dyn Fn()),
