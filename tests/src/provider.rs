@@ -13,6 +13,7 @@
 //! | `-words-N` | N words instead of 16 |
 //! | `-slow-Nms` | a pause of N milliseconds before an answer that is no stream, and before every event of one |
 //! | `-no-usage` | no usage in the answer |
+//! | `-clock` | before every event of a stream, a comment `: sent N` with the microseconds since 1970 |
 //! | `-tool` | calls the request's first tool; once the last message is a tool's result, it answers |
 //! | `-agent` | `CONTINUE` ends a step; `FINISH` a summary, when it reads that its budget would not last for two more |
 //! | `-overlong` | twice as many words as the request allows |
@@ -49,7 +50,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{io, iter};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -440,6 +441,11 @@ impl Answerer {
                 }
                 Course::Endless => sleep(Duration::from_millis(1)).await,
                 _ => {}
+            }
+            if behaviour.clock {
+                // Before 1970 it is 0.
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                text.insert_str(0, &format!(": sent {}\n", now.as_micros()));
             }
             send(sender, text).await?;
             self.bill(answer, 0, 0, tokens);

@@ -1,5 +1,6 @@
 //! wrk, which asks for chat completions as fast as they come.
 
+use crate::proxies::Running;
 use serde::Deserialize;
 use serde_json::Value;
 use std::io;
@@ -17,9 +18,12 @@ pub(crate) struct Load {
     pub(crate) duration: Duration,
 }
 
-/// What wrk says in the end.
+/// What wrk says in the end, and what the proxy took.
 #[derive(Clone, Copy, Deserialize)]
 pub(crate) struct Sample {
+    /// The processor time of the proxy.
+    #[serde(skip)]
+    pub(crate) cpu: Duration,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) requests: u64,
@@ -28,13 +32,15 @@ pub(crate) struct Sample {
 }
 
 impl Load {
-    /// Put it on what listens at a URL and forwards to the stub.
+    /// Put it on a proxy that forwards to the stub.
     ///
     /// # Errors
     /// wrk cannot run, a request failed, or the stub has not seen as many as were answered.
-    pub(crate) fn put_on(&self, url: &str, stub: &str) -> io::Result<Sample> {
-        let before = forwarded(stub)?;
+    pub(crate) fn put_on(&self, proxy: &Running, stub: &str) -> io::Result<Sample> {
+        let url = proxy.url();
+        let before = (forwarded(stub)?, proxy.cpu());
         let output = Command::new("wrk")
+            .args(proxy.headers().iter().flat_map(|header| ["--header", header]))
             .args(["--threads", "1", "--timeout", "60s"])
             .args(["--connections", &self.connections.to_string()])
             .args(["--duration", &format!("{}s", self.duration.as_secs())])
@@ -44,14 +50,15 @@ impl Load {
             .map_err(|error| Error::new(error.kind(), format!("wrk: {error}")))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let sample = text.lines().last().and_then(|line| serde_json::from_str::<Sample>(line).ok());
-        let Some(sample) = sample else { return Err(Error::other(format!("wrk said: {text}"))) };
+        let Some(mut sample) = sample else { return Err(Error::other(format!("wrk said: {text}"))) };
         if sample.failed > 0 {
             return Err(Error::other(format!(
                 "{} of {} requests failed at {url}",
                 sample.failed, sample.requests
             )));
         }
-        let forwarded = forwarded(stub)? - before;
+        sample.cpu = proxy.cpu().saturating_sub(before.1);
+        let forwarded = forwarded(stub)? - before.0;
         if forwarded < sample.requests {
             return Err(Error::other(format!(
                 "{url} answered {} requests and forwarded only {forwarded}",

@@ -1,17 +1,19 @@
-//! What the router costs in front of a provider, beside no proxy, nginx and LiteLLM:
+//! What the router costs in front of a provider, beside no proxy, nginx and other LLM proxies:
 //! `cargo build --release --workspace && tests/benches/router/setup && cargo bench --workspace --bench router`.
 //!
 //! Every proxy is measured once in every round, so that the ratios hold on a noisy machine too. The provider
 //! is the stub, which answers at once.
 
 mod load;
-mod memory;
+mod process_tree;
 mod proxies;
+mod streams;
 mod table;
 
 use anstream::{eprintln, println};
 use clap::Parser;
 use load::{CONNECTIONS, Load};
+use process_tree::mebibytes;
 use proxies::{Proxy, Running};
 use serde_json::json;
 use std::path::Path;
@@ -44,13 +46,19 @@ struct Plan {
     rounds: usize,
     /// How long one load is put on one proxy.
     load: Duration,
+    /// How many streams go on at the same time.
+    streams: usize,
     /// After how many requests the router's memory is looked at.
     memory_at: &'static [u64],
 }
 
-const FULL: Plan =
-    Plan { rounds: 5, load: Duration::from_secs(4), memory_at: &[25_000, 50_000, 75_000, 100_000] };
-const QUICK: Plan = Plan { rounds: 1, load: Duration::from_secs(1), memory_at: &[1_000] };
+const FULL: Plan = Plan {
+    rounds: 5,
+    load: Duration::from_secs(4),
+    streams: 500,
+    memory_at: &[25_000, 50_000, 75_000, 100_000],
+};
+const QUICK: Plan = Plan { rounds: 1, load: Duration::from_secs(1), streams: 20, memory_at: &[1_000] };
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -67,7 +75,7 @@ fn run(args: &Args) -> io::Result<()> {
     let filter = args.filter.as_deref().unwrap_or_default();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("router-bench");
     fs::create_dir_all(&folder)?;
-    let stub = Serving::start(Command::new(env!("CARGO_BIN_EXE_stub_provider")).arg("--lean"))?;
+    let stub = lean_stub()?;
 
     let mut measured = Vec::new();
     let mut running = Vec::new();
@@ -77,7 +85,7 @@ fn run(args: &Args) -> io::Result<()> {
         match proxy.start(stub.url(), &folder) {
             Ok(started) => {
                 let warm_up = Load { connections: 16, duration: Duration::from_secs(1) };
-                warm_up.put_on(started.url(), stub.url())?;
+                warm_up.put_on(&started, stub.url())?;
                 measured.push(Measured::new(proxy, started.memory()));
                 running.push(started);
             }
@@ -94,7 +102,7 @@ fn run(args: &Args) -> io::Result<()> {
                     measured.proxy.name()
                 );
                 let load = Load { connections, duration: plan.load };
-                measured.add(connections, load.put_on(running.url(), stub.url())?);
+                measured.add(connections, load.put_on(running, stub.url())?);
             }
         }
     }
@@ -111,6 +119,10 @@ fn run(args: &Args) -> io::Result<()> {
     );
     println!("{}", table::text(&measured));
 
+    drop(stub);
+    println!("{}", streams::measure(filter, &folder, plan.streams)?);
+
+    let stub = lean_stub()?;
     let routers = Proxy::ALL.into_iter().filter(|proxy| proxy.is_router() && proxy.name().contains(filter));
     for proxy in routers {
         match proxy.start(stub.url(), &folder) {
@@ -126,16 +138,20 @@ fn run(args: &Args) -> io::Result<()> {
     Ok(())
 }
 
+fn lean_stub() -> io::Result<Serving> {
+    Serving::start(Command::new(env!("CARGO_BIN_EXE_stub_provider")).arg("--lean"))
+}
+
 /// The memory of a proxy that has just started, after so many requests.
 fn memory_over_time(proxy: Proxy, running: &Running, stub: &Serving, marks: &[u64]) -> io::Result<String> {
-    let mut text = format!("memory of {}: {} at the start", proxy.name(), memory::text(running.memory()));
+    let mut text = format!("memory of {}: {} at the start", proxy.name(), mebibytes(running.memory()));
     let mut requests = 0;
     for mark in marks {
         while requests < *mark {
             let load = Load { connections: 16, duration: Duration::from_secs(1) };
-            requests += load.put_on(running.url(), stub.url())?.requests;
+            requests += load.put_on(running, stub.url())?.requests;
         }
-        text += &format!(", {} after {requests} requests", memory::text(running.memory()));
+        text += &format!(", {} after {requests} requests", mebibytes(running.memory()));
     }
     Ok(text)
 }

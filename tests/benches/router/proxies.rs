@@ -1,6 +1,7 @@
 //! What can be in front of a provider.
 
-use crate::memory;
+use crate::process_tree;
+use serde_json::json;
 use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,17 +23,23 @@ pub(crate) enum Proxy {
     Nginx,
     Router,
     RouterWithDatabase,
+    /// A native proxy in Rust that keeps no budgets.
+    Onwards,
+    /// A proxy in JavaScript that keeps no budgets.
+    Portkey,
     LiteLlm {
         workers: u8,
     },
 }
 
 impl Proxy {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::None,
         Self::Nginx,
         Self::Router,
         Self::RouterWithDatabase,
+        Self::Onwards,
+        Self::Portkey,
         Self::LiteLlm { workers: 1 },
         Self::LiteLlm { workers: 2 },
     ];
@@ -43,6 +50,8 @@ impl Proxy {
             Self::Nginx => "nginx, 2 workers",
             Self::Router => "router, in memory",
             Self::RouterWithDatabase => "router, --database",
+            Self::Onwards => "onwards",
+            Self::Portkey => "Portkey",
             Self::LiteLlm { workers: 1 } => "LiteLLM, 1 worker",
             Self::LiteLlm { .. } => "LiteLLM, 2 workers",
         }
@@ -58,7 +67,7 @@ impl Proxy {
     /// It is not installed, or does not start.
     pub(crate) fn start(self, stub: &str, folder: &Path) -> io::Result<Running> {
         match self {
-            Self::None => Ok(Running { url: stub.into(), process: None }),
+            Self::None => Ok(Running { url: stub.into(), headers: Vec::new(), process: None }),
             Self::Nginx => nginx(stub, folder),
             Self::Router => Ok(Serving::start(&mut router(stub))?.into()),
             Self::RouterWithDatabase => {
@@ -69,6 +78,8 @@ impl Proxy {
                 }
                 Ok(Serving::start(router(stub).arg("--database").arg(database))?.into())
             }
+            Self::Onwards => onwards(stub, folder),
+            Self::Portkey => portkey(stub, folder),
             Self::LiteLlm { workers } => litellm(stub, folder, workers),
         }
     }
@@ -77,13 +88,15 @@ impl Proxy {
 /// A proxy that listens, until it is dropped.
 pub(crate) struct Running {
     url: String,
+    /// What it wants to be told with each request.
+    headers: Vec<String>,
     /// None when there is nothing.
     process: Option<Serving>,
 }
 
 impl From<Serving> for Running {
     fn from(process: Serving) -> Self {
-        Self { url: process.url().into(), process: Some(process) }
+        Self { url: process.url().into(), headers: Vec::new(), process: Some(process) }
     }
 }
 
@@ -92,9 +105,19 @@ impl Running {
         &self.url
     }
 
+    /// As `name: value`.
+    pub(crate) fn headers(&self) -> &[String] {
+        &self.headers
+    }
+
+    /// The processor time that all its processes have taken so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.process.as_ref().map_or(Duration::ZERO, |process| process_tree::cpu(process.pid()))
+    }
+
     /// The memory of all its processes, in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        self.process.as_ref().map_or(0, |process| memory::of_tree(process.pid()))
+        self.process.as_ref().map_or(0, |process| process_tree::memory(process.pid()))
     }
 }
 
@@ -148,12 +171,51 @@ http {{
     Ok(Serving::start_at(address, &mut command, PATIENCE)?.into())
 }
 
+/// Where `tests/benches/router/setup` has put a program.
+fn installed(path: &str) -> io::Result<PathBuf> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target").join(path);
+    if program.exists() {
+        Ok(program)
+    } else {
+        Err(Error::other("it is not installed: tests/benches/router/setup"))
+    }
+}
+
+fn onwards(stub: &str, folder: &Path) -> io::Result<Running> {
+    let config = folder.join("onwards.json");
+    fs::write(&config, json!({"targets": {"stub": {"url": format!("{stub}/v1/")}}}).to_string())?;
+    let address = free_address()?;
+    let log = fs::File::create(folder.join("onwards.log"))?;
+    let mut command = Command::new(installed("onwards/bin/onwards")?);
+    command
+        .arg("--targets")
+        .arg(&config)
+        .args(["--port", &address.port().to_string(), "--watch", "false", "--metrics", "false"])
+        .env("RUST_LOG", "error")
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    Ok(Serving::start_at(address, &mut command, PATIENCE)?.into())
+}
+
+fn portkey(stub: &str, folder: &Path) -> io::Result<Running> {
+    let script = installed("portkey/node_modules/@portkey-ai/gateway/build/start-server.js")?;
+    let address = free_address()?;
+    let log = fs::File::create(folder.join("portkey.log"))?;
+    let mut command = Command::new("node");
+    command
+        .arg(script)
+        .args([&format!("--port={}", address.port()), "--headless"])
+        .env("TRUSTED_CUSTOM_HOSTS", "127.0.0.1,localhost")
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    let mut running = Running::from(Serving::start_at(address, &mut command, PATIENCE)?);
+    running.headers = vec!["x-portkey-provider: openai".into(), format!("x-portkey-custom-host: {stub}/v1")];
+    Ok(running)
+}
+
 /// With the budget that it keeps without a database, that of a deployment.
 fn litellm(stub: &str, folder: &Path, workers: u8) -> io::Result<Running> {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/litellm/bin/litellm");
-    if !program.exists() {
-        return Err(Error::other("it is not installed: tests/benches/router/setup"));
-    }
+    let program = installed("litellm/bin/litellm")?;
     let config = folder.join("litellm.yaml");
     fs::write(
         &config,

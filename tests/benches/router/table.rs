@@ -1,7 +1,7 @@
 //! What was measured, as a table and as JSON.
 
 use crate::load::{CONNECTIONS, Sample};
-use crate::memory;
+use crate::process_tree::mebibytes;
 use crate::proxies::Proxy;
 use anstyle::Style;
 use serde_json::{Value, json};
@@ -41,7 +41,7 @@ fn requests_per_second(sample: &Sample) -> f64 {
 }
 
 /// The middle of at least one.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -55,40 +55,44 @@ pub(crate) fn text(rows: &[Measured]) -> String {
     for connections in CONNECTIONS {
         let plural = if connections == 1 { "" } else { "s" };
         write(format_args!(
-            "{BOLD}{:<20}{:>11}{:>11}{:>13}{:>13}{:>13}{BOLD:#}\n",
+            "{BOLD}{:<20}{:>11}{:>11}{:>11}{:>13}{:>13}{:>13}{:>15}{BOLD:#}\n",
             format!("{connections} connection{plural}"),
             "p50, µs",
             "p99, µs",
+            "p99 / p50",
             "added, µs",
             "requests/s",
-            "of direct"
+            "of direct",
+            "CPU, µs each"
         ));
         for row in rows {
             let samples = row.samples(connections);
             let with_direct = || samples.iter().zip(rows[0].samples(connections));
             let rate = median(samples.iter().map(requests_per_second));
             write(format_args!(
-                "{:<20}{:>11.0}{:>11.0}{:>13.0}{:>13.0}{:>13.4}\n",
+                "{:<20}{:>11.0}{:>11.0}{:>11.1}{:>13.0}{:>13.0}{:>13.4}{:>15.1}\n",
                 row.proxy.name(),
                 median(samples.iter().map(|sample| sample.p50_us)),
                 median(samples.iter().map(|sample| sample.p99_us)),
+                median(samples.iter().map(|sample| sample.p99_us / sample.p50_us)),
                 median(with_direct().map(|(sample, direct)| sample.p50_us - direct.p50_us)),
                 rate,
                 median(
                     with_direct()
                         .map(|(sample, direct)| requests_per_second(sample) / requests_per_second(direct))
                 ),
+                median(samples.iter().map(|sample| sample.cpu.as_secs_f64() * 1e6 / sample.requests as f64)),
             ));
         }
         write(format_args!("\n"));
     }
     write(format_args!("{BOLD}{:<20}{:>16}{:>16}{BOLD:#}\n", "memory, resident", "before", "after"));
     for row in rows.iter().filter(|row| row.proxy != Proxy::None) {
-        let (before, after) = (memory::text(row.memory_before), memory::text(row.memory_after));
+        let (before, after) = (mebibytes(row.memory_before), mebibytes(row.memory_after));
         write(format_args!("{:<20}{before:>16}{after:>16}\n", row.proxy.name()));
     }
     write(format_args!(
-        "{FAINT}added: to the p50 of direct; of direct: the share of its requests/s{FAINT:#}\n"
+        "{FAINT}added: to the p50 of direct; of direct: the share of its requests/s; CPU: of all processes of the proxy, a request{FAINT:#}\n"
     ));
     text
 }
@@ -104,6 +108,7 @@ pub(crate) fn json(rows: &[Measured]) -> Value {
                     "p99_us": sample.p99_us,
                     "requests": sample.requests,
                     "seconds": sample.seconds,
+                    "cpu_seconds": sample.cpu.as_secs_f64(),
                 })
             })
         });

@@ -16,6 +16,8 @@ pub(super) struct Behaviour {
     pub(super) pause: Duration,
     /// Whether an answer says what it used.
     usage: bool,
+    /// Whether every event of a stream says when it was sent.
+    pub(super) clock: bool,
     /// How it goes.
     pub(super) course: Course,
 }
@@ -40,7 +42,8 @@ impl Behaviour {
     /// What a model's name says; none when there is no such model.
     pub(super) fn of_model(name: &str) -> Option<Self> {
         let (_, mut rest) = name.split_once("stub")?;
-        let mut behaviour = Self { words: WORDS, pause: Duration::ZERO, usage: true, course: Course::Answer };
+        let mut behaviour =
+            Self { words: WORDS, pause: Duration::ZERO, usage: true, clock: false, course: Course::Answer };
         while !rest.is_empty() {
             rest = behaviour.take_part(rest)?;
         }
@@ -67,6 +70,10 @@ impl Behaviour {
         }
         if let Some(rest) = text.strip_prefix("-no-usage") {
             self.usage = false;
+            return Some(rest);
+        }
+        if let Some(rest) = text.strip_prefix("-clock") {
+            self.clock = true;
             return Some(rest);
         }
         if let Some(rest) = text.strip_prefix("-words-") {
