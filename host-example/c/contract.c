@@ -153,6 +153,11 @@ static const struct member final_budget_members[] = {
 };
 static const struct type final_budget_type = MEMBERS(RECORD, tb_final_budget, final_budget_members);
 static const struct type optional_final_budget_type = OPTION(tb_optional_final_budget, final_budget_type);
+static const struct member changes_members[] = {
+    {"changed", &thread_state_list_type, offsetof(tb_changes, changed)},
+    {"gone", &text_list_type, offsetof(tb_changes, gone)},
+};
+static const struct type changes_type = MEMBERS(RECORD, tb_changes, changes_members);
 static const struct type self_type = HANDLE(BORROW);
 
 static const struct member registry_error_members[] = {
@@ -188,6 +193,7 @@ static const struct type result_of_consumed_type = RESULT(&consumed_type);
 static const struct type result_of_threshold_crossed_list_type = RESULT(&threshold_crossed_list_type);
 static const struct type result_of_held_type = RESULT(&held_type);
 static const struct type result_of_usage_type = RESULT(&usage_type);
+static const struct type result_of_changes_type = RESULT(&changes_type);
 
 static const struct member configure_parameters[] = {{"max-tokens-per-thread", &u64_type, 0}};
 static const struct member set_thresholds_parameters[] = {{"thresholds", &threshold_list_type, 0}};
@@ -223,6 +229,8 @@ static const struct member reset_thread_parameters[] = {{"thread-id", &text_type
 static const struct member cleanup_thread_parameters[] = {{"thread-id", &text_type, 0}};
 static const struct member snapshot_parameters[] = {{"after", &optional_text_type, 0}, {"limit", &u32_type, 0}};
 static const struct member restore_parameters[] = {{"states", &thread_state_list_type, 0}};
+static const struct member take_changes_parameters[] = {{"limit", &u32_type, 0}};
+static const struct member drop_tree_parameters[] = {{"thread-id", &text_type, 0}};
 static const struct member thread_budget_thread_id_parameters[] = {{"self", &self_type, 0}};
 static const struct member thread_budget_usage_parameters[] = {{"self", &self_type, 0}};
 static const struct member thread_budget_percent_used_parameters[] = {{"self", &self_type, 0}};
@@ -243,9 +251,10 @@ enum {
     CONFIGURE, MAX_TOKENS_PER_THREAD, SET_THRESHOLDS, THRESHOLDS, SET_MAX_THREADS, SET_NEXT_BIRTH, GET_BUDGET,
     CHECK_BUDGET, CONSUME, CONSUME_BATCH, HOLD, SETTLE, SETTLE_LOST, RELEASE, OPEN_THREAD, SET_LIMIT, PENDING_WARNINGS,
     ACKNOWLEDGE_WARNINGS, HAS_BUDGET, GET_USAGE, GET_ALL_USAGE, HELD_TOKENS, RESET_THREAD, CLEANUP_THREAD, CLEAR,
-    SNAPSHOT, RESTORE, THREAD_BUDGET_THREAD_ID, THREAD_BUDGET_USAGE, THREAD_BUDGET_PERCENT_USED,
-    THREAD_BUDGET_IS_EXHAUSTED, THREAD_BUDGET_HELD_TOKENS, THREAD_BUDGET_IS_DETACHED, THREAD_BUDGET_CAN_CONSUME,
-    THREAD_BUDGET_CONSUME, THREAD_BUDGET_TRIGGERED_THRESHOLDS, THREAD_BUDGET_CHECK_THRESHOLDS, BUDGET_WARNING_OF,
+    SNAPSHOT, RESTORE, TAKE_CHANGES, DROP_TREE, THREAD_BUDGET_THREAD_ID, THREAD_BUDGET_USAGE,
+    THREAD_BUDGET_PERCENT_USED, THREAD_BUDGET_IS_EXHAUSTED, THREAD_BUDGET_HELD_TOKENS, THREAD_BUDGET_IS_DETACHED,
+    THREAD_BUDGET_CAN_CONSUME, THREAD_BUDGET_CONSUME, THREAD_BUDGET_TRIGGERED_THRESHOLDS,
+    THREAD_BUDGET_CHECK_THRESHOLDS, BUDGET_WARNING_OF,
 };
 
 const struct signature signatures[] = {
@@ -285,6 +294,9 @@ const struct signature signatures[] = {
     [CLEAR] = {"thread-budget:registry/registry@0.2.0", "clear", NULL, 0, NULL},
     [SNAPSHOT] = {"thread-budget:registry/registry@0.2.0", "snapshot", TAKES(snapshot), &thread_state_list_type},
     [RESTORE] = {"thread-budget:registry/registry@0.2.0", "restore", TAKES(restore), &result_of_nothing_type},
+    [TAKE_CHANGES] = {"thread-budget:registry/registry@0.2.0", "take-changes", TAKES(take_changes),
+                      &result_of_changes_type},
+    [DROP_TREE] = {"thread-budget:registry/registry@0.2.0", "drop-tree", TAKES(drop_tree), &bool_type},
     [THREAD_BUDGET_THREAD_ID] = {"thread-budget:registry/registry@0.2.0", "[method]thread-budget.thread-id",
                                  TAKES(thread_budget_thread_id), &text_type},
     [THREAD_BUDGET_USAGE] = {"thread-budget:registry/registry@0.2.0", "[method]thread-budget.usage",
@@ -456,6 +468,16 @@ tb_code tb_restore(tb_registry *registry, const tb_thread_state *states, size_t 
     return call(registry, RESTORE, in, NULL, error);
 }
 
+tb_code tb_take_changes(tb_registry *registry, uint32_t limit, tb_changes *out, tb_error *error) {
+    const void *in[] = {&limit};
+    return call(registry, TAKE_CHANGES, in, out, error);
+}
+
+tb_code tb_drop_tree(tb_registry *registry, tb_text thread_id, bool *out, tb_error *error) {
+    const void *in[] = {&thread_id};
+    return call(registry, DROP_TREE, in, out, error);
+}
+
 tb_code tb_thread_budget_thread_id(tb_thread_budget *thread_budget, tb_text *out, tb_error *error) {
     const void *in[] = {NULL};
     return call_on((struct handle *)thread_budget, THREAD_BUDGET_THREAD_ID, in, out, error);
@@ -551,4 +573,7 @@ void tb_text_usage_list_free(tb_text_usage_list *value) {
 }
 void tb_optional_final_budget_free(tb_optional_final_budget *value) {
     value_free(&optional_final_budget_type, value);
+}
+void tb_changes_free(tb_changes *value) {
+    value_free(&changes_type, value);
 }

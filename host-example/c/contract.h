@@ -345,6 +345,16 @@ typedef struct tb_thread_state_list {
 } tb_thread_state_list;
 void tb_thread_state_list_free(tb_thread_state_list *value);
 
+/* What has changed, see `take-changes`. */
+typedef struct tb_changes {
+    /* The states of now of threads that have changed or are new, ascending by thread id (byte order). */
+    tb_thread_state_list changed;
+    /* The ids of threads that were there and are there no longer, ascending; also of some that have come and gone
+     * meanwhile. */
+    tb_text_list gone;
+} tb_changes;
+void tb_changes_free(tb_changes *value);
+
 /* One entry of a batch: what one request of a thread used. */
 typedef struct tb_usage_entry {
     /* The thread; created when it does not exist. */
@@ -563,6 +573,21 @@ tb_code tb_snapshot(tb_registry *registry, const tb_text *after, uint32_t limit,
  * `invalid-state` when a state contradicts itself or its thread exists. Other errors: those of `open-thread`. As for
  * `consume-batch`, a page that the memory left cannot hold is a trap. */
 tb_code tb_restore(tb_registry *registry, const tb_thread_state *states, size_t states_count, tb_error *error);
+
+/* What has changed since this was called last, for a host that keeps the threads in a store too: after each call it
+ * writes what that has changed. The first call answers with nothing, and only from then on is anything noted: all
+ * that changes threads, but for what `restore` and `drop-tree` do. A thread that was touched and is as it was may be
+ * among them. Settings are the host's to keep.
+ *
+ * At most `limit` threads (and 4,096), fewer when memory is short, those that are gone last; an answer without any
+ * is the end. `out-of-memory` when there was no room to note everything: what was noted is forgotten, and the host
+ * had better bring the threads back from where it keeps them. */
+tb_code tb_take_changes(tb_registry *registry, uint32_t limit, tb_changes *out, tb_error *error);
+
+/* Take a thread, and all of the tree that it is in, out of the registry, with what is held and marked: they are kept
+ * elsewhere, and `restore` brings them back. Handles on them go on counting, detached, and what of them was noted
+ * for `take-changes` is forgotten. Says whether there was such a thread. */
+tb_code tb_drop_tree(tb_registry *registry, tb_text thread_id, bool *out, tb_error *error);
 
 /* The thread this budget was created for. */
 tb_code tb_thread_budget_thread_id(tb_thread_budget *thread_budget, tb_text *out, tb_error *error);

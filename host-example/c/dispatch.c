@@ -35,17 +35,19 @@ tb_code dispatch(size_t number, void *subject, const void *const *in, void *out,
     case 24: return tb_clear(subject, error);
     case 25: return tb_snapshot(subject, OPTION_OF(tb_optional_text, in[0]), VALUE_OF(uint32_t, in[1]), out, error);
     case 26: return tb_restore(subject, LIST_OF(in[0]), error);
-    case 27: return tb_thread_budget_thread_id(subject, out, error);
-    case 28: return tb_thread_budget_usage(subject, out, error);
-    case 29: return tb_thread_budget_percent_used(subject, out, error);
-    case 30: return tb_thread_budget_is_exhausted(subject, out, error);
-    case 31: return tb_thread_budget_held_tokens(subject, out, error);
-    case 32: return tb_thread_budget_is_detached(subject, out, error);
-    case 33: return tb_thread_budget_can_consume(subject, VALUE_OF(uint64_t, in[0]), out, error);
-    case 34: return tb_thread_budget_consume(subject, VALUE_OF(uint64_t, in[0]), VALUE_OF(uint64_t, in[1]), out, error);
-    case 35: return tb_thread_budget_triggered_thresholds(subject, out, error);
-    case 36: return tb_thread_budget_check_thresholds(subject, LIST_OF(in[0]), out, error);
-    case 37: return tb_budget_warning_of(subject, in[0], out, error);
+    case 27: return tb_take_changes(subject, VALUE_OF(uint32_t, in[0]), out, error);
+    case 28: return tb_drop_tree(subject, VALUE_OF(tb_text, in[0]), out, error);
+    case 29: return tb_thread_budget_thread_id(subject, out, error);
+    case 30: return tb_thread_budget_usage(subject, out, error);
+    case 31: return tb_thread_budget_percent_used(subject, out, error);
+    case 32: return tb_thread_budget_is_exhausted(subject, out, error);
+    case 33: return tb_thread_budget_held_tokens(subject, out, error);
+    case 34: return tb_thread_budget_is_detached(subject, out, error);
+    case 35: return tb_thread_budget_can_consume(subject, VALUE_OF(uint64_t, in[0]), out, error);
+    case 36: return tb_thread_budget_consume(subject, VALUE_OF(uint64_t, in[0]), VALUE_OF(uint64_t, in[1]), out, error);
+    case 37: return tb_thread_budget_triggered_thresholds(subject, out, error);
+    case 38: return tb_thread_budget_check_thresholds(subject, LIST_OF(in[0]), out, error);
+    case 39: return tb_budget_warning_of(subject, in[0], out, error);
     default: return TB_INVALID_ARGUMENT;
     }
 }

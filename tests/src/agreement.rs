@@ -77,7 +77,14 @@ impl<S: Subject> Pair<S> {
 
     /// Make the call on both.
     fn both(&mut self, call: &Call) -> Result<Result<Value, Value>, String> {
-        let (outcome, expected) = (self.subject.call(call), self.model.call(call));
+        let (mut outcome, mut expected) = (self.subject.call(call), self.model.call(call));
+        if call.name == "take-changes" {
+            let now = snapshot(&mut self.model, &Value::Null, u32::MAX)?;
+            (outcome, expected) = (outcome.map(changes), expected.map(changes));
+            if let (Ok(outcome), Ok(expected)) = (&mut outcome, &expected) {
+                leave_out_untouched(outcome, expected, &changes(json!({ "changed": now, "gone": [] })));
+            }
+        }
         // Of several faults in a list of states the contract does not say which is named.
         let refused = call.name == "restore" && outcome.is_err() && expected.is_err();
         if outcome != expected && !refused {
@@ -156,6 +163,29 @@ pub(crate) fn snapshot(subject: &mut dyn Subject, after: &Value, limit: u32) -> 
         .map_err(|error| format!("a snapshot failed: {error}"))?;
     undo_portable(&mut states);
     serde_json::from_value(states).map_err(|error| error.to_string())
+}
+
+/// Changes, their states as [`comparable`] has them.
+fn changes(mut changes: Value) -> Value {
+    undo_portable(&mut changes);
+    if let Some(changed) = changes["changed"].as_array_mut() {
+        *changed = comparable(std::mem::take(changed));
+    }
+    changes
+}
+
+/// Leave out what may be told, and need not: threads that are as they were, or that came and went.
+fn leave_out_untouched(told: &mut Value, expected: &Value, now: &Value) {
+    let has = |list: &Value, one: &Value| list.as_array().is_some_and(|list| list.contains(one));
+    if let Some(changed) = told["changed"].as_array_mut() {
+        changed.retain(|state| has(&expected["changed"], state) || !has(&now["changed"], state));
+    }
+    let exists = |id: &Value| {
+        now["changed"].as_array().is_some_and(|all| all.iter().any(|one| one["thread_id"] == *id))
+    };
+    if let Some(gone) = told["gone"].as_array_mut() {
+        gone.retain(|id| has(&expected["gone"], id) || exists(id));
+    }
 }
 
 /// States in one order where the contract leaves it open: that of threads, and that of what several threads

@@ -22,6 +22,8 @@ pub struct Model {
     least_birth: u64,
     thresholds: BTreeMap<u32, Severity>,
     forest: Forest,
+    /// The threads as `take-changes` told them last; none until it is called.
+    told: Option<BTreeMap<String, Thread>>,
     /// Numbers of threads.
     handles: HashMap<String, usize>,
 }
@@ -80,6 +82,7 @@ impl Default for Model {
             least_birth: 0,
             thresholds: BTreeMap::from([(75, Warning), (90, Critical), (95, Final)]),
             forest: Forest::default(),
+            told: None,
             handles: HashMap::new(),
         }
     }
@@ -390,8 +393,32 @@ impl Model {
         Ok(crossed.into())
     }
 
+    fn take_changes(&mut self, limit: usize) -> Value {
+        let now: BTreeMap<_, _> =
+            self.forest.all().map(|thread| (thread.thread_id.clone(), thread.clone())).collect();
+        let told = self.told.get_or_insert_with(|| now.clone());
+        let limit = limit.min(4_096);
+        let changed: Vec<_> =
+            now.values().filter(|thread| told.get(&thread.thread_id) != Some(thread)).collect();
+        let changed = &changed[..limit.min(changed.len())];
+        let gone: Vec<_> = told.keys().filter(|id| !now.contains_key(*id)).cloned().collect();
+        let gone = &gone[..(limit - changed.len()).min(gone.len())];
+        told.extend(changed.iter().map(|thread| (thread.thread_id.clone(), (*thread).clone())));
+        told.retain(|id, _| !gone.contains(id));
+        returned(json!({ "changed": changed, "gone": gone }))
+    }
+
+    fn drop_tree(&mut self, thread_id: &str) -> bool {
+        let gone = self.forest.drop_tree(thread_id);
+        if let Some(told) = &mut self.told {
+            told.retain(|id, _| !gone.contains(id));
+        }
+        !gone.is_empty()
+    }
+
     fn restore(&mut self, states: Vec<Thread>) -> Outcome {
         let before = self.forest.present();
+        let restored: Vec<_> = states.iter().map(|state| (state.thread_id.clone(), state.clone())).collect();
         let mut least_birth = self.least_birth;
         for state in states {
             least_birth = least_birth.max(state.birth.saturating_add(1));
@@ -402,6 +429,9 @@ impl Model {
         }
         self.least_birth = least_birth;
         self.next_birth = self.next_birth.max(least_birth);
+        if let Some(told) = &mut self.told {
+            told.extend(restored);
+        }
         Ok(Value::Null)
     }
 
@@ -554,6 +584,8 @@ impl Subject for Model {
                 Ok(returned(page.collect::<Vec<_>>()))
             }
             "restore" => self.restore(call.get("states")),
+            "take-changes" => Ok(self.take_changes(call.get("limit"))),
+            "drop-tree" => Ok(json!(self.drop_tree(call.text("thread_id")))),
             "thread-budget.thread-id" => Ok(json!(self.forest.thread(self.on(call)).thread_id)),
             "thread-budget.usage" => Ok(self.forest.thread(self.on(call)).usage()),
             "thread-budget.percent-used" => Ok(json!(self.forest.thread(self.on(call)).percent_used())),

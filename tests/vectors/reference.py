@@ -9,6 +9,7 @@ It is slow on purpose: plain dicts, whole numbers without bounds, everything loo
 call. It shares no code with the registry and none with the model that random calls are compared with.
 """
 
+import copy
 import json
 import sys
 from pathlib import Path
@@ -247,6 +248,7 @@ class Registry:
         self.least_birth = 0  # one above every birth restored
         self.thresholds_in_force = {75: "warning", 90: "critical", 95: "final"}
         self.threads = {}
+        self.told = None  # thread id -> the state that `take-changes` told last; None until it is called
         self.handles = {}  # a vector's name for a handle -> the thread, which may be there no longer
 
     def put(self, step):
@@ -670,6 +672,32 @@ class Registry:
             raise
         self.least_birth = max([self.least_birth] + [bounded(state["birth"] + 1) for state in states])
         self.next_birth = max(self.next_birth, self.least_birth)
+        if self.told is not None:
+            for state in states:
+                self.told[state["thread_id"]] = copy.deepcopy(state_of(self.threads[state["thread_id"]]))
+
+    def take_changes(self, limit):
+        now = {thread_id: copy.deepcopy(state_of(thread)) for thread_id, thread in self.threads.items()}
+        if self.told is None:
+            self.told = now
+        by_id = lambda thread_id: thread_id.encode()
+        changed = sorted((one for one in now if self.told.get(one) != now[one]), key=by_id)
+        gone = sorted((one for one in self.told if one not in now), key=by_id)
+        most = min(limit, MAX_BATCH)
+        changed, gone = changed[:most], gone[: max(most - len(changed), 0)]
+        self.told.update({one: now[one] for one in changed})
+        for one in gone:
+            del self.told[one]
+        return {"changed": [now[one] for one in changed], "gone": gone}
+
+    def drop_tree(self, thread_id):
+        if thread_id not in self.threads:
+            return False
+        for one in self.below(self.path(self.threads[thread_id])[-1]):
+            del self.threads[one["thread_id"]]
+            if self.told is not None:
+                self.told.pop(one["thread_id"], None)
+        return True
 
     def restore_one(self, state):
         check_thread_id(state["thread_id"])

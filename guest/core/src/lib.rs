@@ -31,6 +31,7 @@ extern crate alloc;
 mod answer;
 mod budget;
 mod cell;
+mod changes;
 mod crossings;
 mod error;
 mod index;
@@ -50,6 +51,7 @@ mod warning;
 
 pub use answer::{Consumed, FinalBudget, Held, ThresholdCrossed};
 pub use budget::{Budget, Usage};
+pub use changes::Changes;
 pub use error::{
     BatchError, BudgetExhausted, CheckError, CreateError, HoldError, InvalidRequestId, InvalidThreadId,
     OpenError, RestoreError, SettleError,
@@ -80,5 +82,5 @@ pub const MAX_DEPTH: u32 = 16;
 /// The most entries of a batch.
 pub const MAX_BATCH: usize = 4_096;
 
-/// The most threads in a page of a snapshot.
+/// The most threads in a page of a snapshot, or of changes.
 pub const MAX_PAGE: usize = 4_096;

@@ -1,14 +1,16 @@
 //! The registry: settings, and the threads they apply to.
 
 mod batch;
+mod changes;
 mod holds;
 mod listing;
 mod snapshot;
 
 pub use holds::Wanted;
 
-use crate::answer::{Consumed, FinalBudget};
+use crate::answer::{Consumed, FinalBudget, ThresholdCrossed};
 use crate::budget::{Budget, Usage};
+use crate::changes::Noted;
 use crate::crossings::Crossings;
 use crate::error::{CheckError, CreateError, InvalidThreadId, OpenError};
 use crate::memory::Headroom;
@@ -37,6 +39,7 @@ pub struct Registry {
     least_birth: u64,
     threads: Threads,
     requests: Requests,
+    noted: Noted,
     /// As many threads as there have ever been.
     most_threads: usize,
     headroom: Headroom,
@@ -61,6 +64,7 @@ impl Registry {
             least_birth: 0,
             threads: Threads::new(),
             requests: Requests::new(),
+            noted: Noted::new(),
             most_threads: 0,
             headroom: Headroom::new(),
         }
@@ -143,7 +147,10 @@ impl Registry {
         }
         let opened = max_tokens.is_some() || parent.is_some();
         let budget = Budget::new(max_tokens.unwrap_or(self.max_tokens_per_thread));
-        Ok(self.create(thread_id, self.next_birth, budget, Crossings::NONE, opened, parent.as_ref())?)
+        let thread =
+            self.create(thread_id, self.next_birth, budget, Crossings::NONE, opened, parent.as_ref())?;
+        self.noted.change(&thread);
+        Ok(thread)
     }
 
     /// Give the thread another limit, which it keeps over a reset; creates it when it does not exist.
@@ -152,7 +159,9 @@ impl Registry {
     /// # Errors
     /// As [`Registry::get_budget`].
     pub fn set_limit(&mut self, thread_id: &str, max_tokens: u64) -> Result<Usage, CreateError> {
-        Ok(self.get_budget(thread_id)?.set_limit(max_tokens))
+        let thread = self.get_budget(thread_id)?;
+        self.noted.change(&thread);
+        Ok(thread.set_limit(max_tokens))
     }
 
     /// Whether the thread may use `estimated_tokens` more, beside what is held; creates it when it
@@ -177,7 +186,31 @@ impl Registry {
         completion_tokens: u64,
     ) -> Result<Consumed, CreateError> {
         let thread = self.get_or_create(thread_id)?;
-        Ok(thread.consume(prompt_tokens, completion_tokens, &self.thresholds))
+        Ok(self.consume_of(&thread, prompt_tokens, completion_tokens))
+    }
+
+    /// The same on a budget that there is a handle on, which goes on counting when it is detached.
+    pub fn consume_of(
+        &mut self,
+        thread: &ThreadBudget,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+    ) -> Consumed {
+        self.noted.change_line(thread);
+        thread.consume(prompt_tokens, completion_tokens, &self.thresholds)
+    }
+
+    /// Report, and mark, the thresholds that a budget has reached and that were not reported before.
+    pub fn check_thresholds_of(
+        &mut self,
+        thread: &ThreadBudget,
+        thresholds: &Thresholds,
+    ) -> Vec<ThresholdCrossed> {
+        let crossed = thread.check_thresholds(thresholds);
+        if !crossed.is_empty() {
+            self.noted.change(thread);
+        }
+        crossed
     }
 
     /// The warnings for thresholds that the thread has crossed and nobody has acknowledged, ascending, with
@@ -194,8 +227,10 @@ impl Registry {
         thread_id: &str,
         acknowledgements: impl IntoIterator<Item = (u32, u64)>,
     ) {
-        if let Some(thread) = self.threads.get(thread_id) {
-            thread.acknowledge_warnings(acknowledgements.into_iter());
+        if let Some(thread) = self.threads.get(thread_id)
+            && thread.acknowledge_warnings(acknowledgements.into_iter())
+        {
+            self.noted.change(thread);
         }
     }
 
@@ -226,6 +261,7 @@ impl Registry {
     pub fn reset_thread(&mut self, thread_id: &str) {
         let Some(thread) = self.threads.get(thread_id).cloned() else { return };
         if !thread.keeps_its_place() {
+            self.noted.go(&thread);
             self.forget(&thread, None);
             return;
         }
@@ -236,9 +272,11 @@ impl Registry {
         if self.room_to_grow(THREAD_BYTES + thread_id.len()).is_ok() {
             let fresh = ThreadBudget::new(thread_id, birth, budget, Crossings::NONE);
             thread.replace_by(&fresh);
+            self.noted.change(&fresh);
             self.threads.replace(fresh);
         } else {
             thread.restart(birth, budget);
+            self.noted.change(&thread);
         }
         self.count_birth(birth);
     }
@@ -247,6 +285,7 @@ impl Registry {
     /// hold moves to its parent.
     pub fn cleanup_thread(&mut self, thread_id: &str) -> Option<FinalBudget> {
         let thread = self.threads.get(thread_id)?.clone();
+        self.noted.go_with_all_below(&thread);
         self.forget(&thread, thread.parent().as_ref());
         let budget = thread.budget();
         Some(FinalBudget {
@@ -260,6 +299,7 @@ impl Registry {
     pub fn clear(&mut self) {
         let threads = core::mem::take(&mut self.threads);
         for thread in threads.iter() {
+            self.noted.go(thread);
             self.requests.move_all(thread, None);
             thread.detach();
         }
@@ -272,7 +312,9 @@ impl Registry {
         }
         check_id(thread_id)?;
         let budget = Budget::new(self.max_tokens_per_thread);
-        self.create(thread_id, self.next_birth, budget, Crossings::NONE, false, None)
+        let thread = self.create(thread_id, self.next_birth, budget, Crossings::NONE, false, None)?;
+        self.noted.change(&thread);
+        Ok(thread)
     }
 
     /// Create a thread that does not exist, of an id that is valid.

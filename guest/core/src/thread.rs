@@ -40,10 +40,18 @@ struct Thread {
     /// The requests that were made for it.
     own: List,
     extras: OnceCell<Box<Extras>>,
-    /// No longer in a registry.
-    detached: Cell<bool>,
+    standing: Cell<Standing>,
     /// Counted already in what a batch may report.
     counted: Cell<bool>,
+}
+
+/// Whether a registry counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Counted,
+    /// And that it has changed is noted.
+    Noted,
+    Detached,
 }
 
 /// What few threads have; the others pay a pointer for it.
@@ -87,7 +95,7 @@ impl ThreadBudget {
             held_tokens: Cell::new(0),
             own: List::new(),
             extras: OnceCell::new(),
-            detached: Cell::new(false),
+            standing: Cell::new(Standing::Counted),
             counted: Cell::new(false),
         }))
     }
@@ -143,7 +151,27 @@ impl ThreadBudget {
     /// Whether the registry has forgotten this budget, or replaced it by a fresh one.
     #[must_use]
     pub fn is_detached(&self) -> bool {
-        self.0.detached.get()
+        self.0.standing.get() == Standing::Detached
+    }
+
+    /// Note that it has changed, for a registry that counts it. Says whether that is news.
+    pub(crate) fn note(&self) -> bool {
+        let news = self.0.standing.get() == Standing::Counted;
+        if news {
+            self.0.standing.set(Standing::Noted);
+        }
+        news
+    }
+
+    pub(crate) fn is_noted(&self) -> bool {
+        self.0.standing.get() == Standing::Noted
+    }
+
+    /// What was noted is told.
+    pub(crate) fn tell(&self) {
+        if self.is_noted() {
+            self.0.standing.set(Standing::Counted);
+        }
     }
 
     /// What is left beside what is used and held, here or in the ancestor where that is least.
@@ -159,7 +187,12 @@ impl ThreadBudget {
     }
 
     /// Record what one request used, here and in every ancestor, and report what it crossed.
-    pub fn consume(&self, prompt_tokens: u64, completion_tokens: u64, thresholds: &Thresholds) -> Consumed {
+    pub(crate) fn consume(
+        &self,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+        thresholds: &Thresholds,
+    ) -> Consumed {
         self.charge(Tokens::new(prompt_tokens, completion_tokens), true, thresholds)
     }
 
@@ -221,7 +254,7 @@ impl ThreadBudget {
     }
 
     /// Report, and mark, the thresholds that are reached and were not reported before.
-    pub fn check_thresholds(&self, thresholds: &Thresholds) -> Vec<ThresholdCrossed> {
+    pub(crate) fn check_thresholds(&self, thresholds: &Thresholds) -> Vec<ThresholdCrossed> {
         let mut crossed = Vec::new();
         self.cross(thresholds, &mut crossed);
         crossed
@@ -263,14 +296,14 @@ impl ThreadBudget {
         self.pending().map(|threshold| self.report(threshold).into()).collect()
     }
 
-    /// The agent has these: percent and limit of each.
-    pub(crate) fn acknowledge_warnings(&self, acknowledgements: impl Iterator<Item = (u32, u64)>) {
+    /// The agent has these: percent and limit of each. Says whether that changed something.
+    pub(crate) fn acknowledge_warnings(&self, acknowledgements: impl Iterator<Item = (u32, u64)>) -> bool {
         let mut crossings = self.0.crossings.get();
         let limit = self.usage().max_tokens;
         acknowledgements
             .filter(|(percent, max_tokens)| PercentSet::RANGE.contains(percent) && *max_tokens == limit)
             .for_each(|(percent, _)| crossings.acknowledge(percent));
-        self.0.crossings.set(crossings);
+        self.0.crossings.replace(crossings) != crossings
     }
 
     /// Another limit, which it keeps over a reset.
@@ -423,7 +456,7 @@ impl ThreadBudget {
 
     /// Leave the registry and the tree. Returns the children, who still name it as their parent.
     pub(crate) fn detach(&self) -> Index<Self, 1> {
-        self.0.detached.set(true);
+        self.0.standing.set(Standing::Detached);
         self.0.held_tokens.set(0);
         let Some(extras) = self.0.extras.get() else { return Index::new() };
         if let Some(mut siblings) = extras.parent.take().upgrade().as_ref().and_then(Self::children) {

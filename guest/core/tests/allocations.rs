@@ -16,7 +16,7 @@ fn calls_on_an_existing_thread_allocate_nothing() {
         for _ in 0..100 {
             registry.consume("thread-500", 100, 10).expect("it exists");
             registry.check_budget("thread-500", 1_000).expect("it fits");
-            handle.consume(1, 1, registry.thresholds());
+            registry.consume_of(&handle, 1, 1);
             assert!(registry.has_budget("thread-500"));
             assert!(registry.get_usage("thread-500").is_some());
         }

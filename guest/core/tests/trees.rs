@@ -190,7 +190,7 @@ fn a_detached_budget_holds_nothing_and_charges_nobody() {
     registry.hold("child", "r", tokens(900, 0)).expect("it fits");
     registry.reset_thread("child");
     assert_eq!((handle.is_detached(), handle.held_tokens(), handle.room()), (true, 0, 1_000));
-    handle.consume(5, 5, registry.thresholds());
+    registry.consume_of(&handle, 5, 5);
     assert_eq!(registry.get_usage("parent").map(|usage| usage.total_tokens), Some(0));
     assert_eq!(registry.held_tokens("parent"), 900);
 }

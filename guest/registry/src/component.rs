@@ -198,6 +198,16 @@ impl registry::Guest for Component {
         let states: Vec<core::ThreadState> = each(states);
         REGISTRY.with(|registry| Ok(registry.restore(&states)?))
     }
+
+    fn take_changes(limit: u32) -> Result<types::Changes, types::RegistryError> {
+        let core::Changes { changed, gone } =
+            REGISTRY.with(|registry| registry.take_changes(limit, STATE_BYTES))?;
+        Ok(types::Changes { changed: each(changed), gone })
+    }
+
+    fn drop_tree(thread_id: String) -> bool {
+        REGISTRY.with(|registry| registry.drop_tree(&thread_id))
+    }
 }
 
 impl registry::GuestThreadBudget for ThreadBudget {
@@ -230,8 +240,7 @@ impl registry::GuestThreadBudget for ThreadBudget {
     }
 
     fn consume(&self, prompt_tokens: u64, completion_tokens: u64) -> types::Consumed {
-        REGISTRY
-            .with(|registry| self.0.consume(prompt_tokens, completion_tokens, registry.thresholds()).into())
+        REGISTRY.with(|registry| registry.consume_of(&self.0, prompt_tokens, completion_tokens).into())
     }
 
     fn triggered_thresholds(&self) -> Vec<u32> {
@@ -240,7 +249,7 @@ impl registry::GuestThreadBudget for ThreadBudget {
 
     fn check_thresholds(&self, thresholds: Vec<types::Threshold>) -> Vec<types::ThresholdCrossed> {
         let thresholds = Thresholds::reachable(thresholds.into_iter().map(Into::into));
-        each(self.0.check_thresholds(&thresholds))
+        each(REGISTRY.with(|registry| registry.check_thresholds_of(&self.0, &thresholds)))
     }
 }
 

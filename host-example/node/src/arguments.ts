@@ -164,6 +164,12 @@ export const registry = {
   restore: {
     states: lower.list(threadState),
   },
+  takeChanges: {
+    limit: lower.u32,
+  },
+  dropTree: {
+    threadId: lower.text,
+  },
 };
 
 export const threadBudget = {

@@ -40,6 +40,7 @@ mod hold;
 mod instance;
 mod lost;
 mod meter;
+mod outcome;
 mod registry;
 mod shards;
 mod states;

@@ -10,7 +10,7 @@ use serde_json::json;
 const MOST: usize = 2_000;
 
 /// The calls, and how often each is made. What an argument can be is told by its name.
-const CALLS: [(u8, &str, &[&str]); 34] = [
+const CALLS: [(u8, &str, &[&str]); 36] = [
     (10, "consume", &["thread_id", "prompt_tokens", "completion_tokens"]),
     (4, "check-budget", &["thread_id", "estimated_tokens"]),
     (
@@ -38,6 +38,8 @@ const CALLS: [(u8, &str, &[&str]); 34] = [
     (3, "reset-thread", &["thread_id"]),
     (3, "cleanup-thread", &["thread_id"]),
     (1, "restore", &["states"]),
+    (3, "take-changes", &["limit"]),
+    (1, "drop-tree", &["thread_id"]),
     (1, "configure", &["max_tokens_per_thread"]),
     (1, "max-tokens-per-thread", &[]),
     (1, "set-thresholds", &["thresholds"]),

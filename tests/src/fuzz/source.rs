@@ -56,6 +56,7 @@ impl<'a> Source<'a> {
             "max_tokens" | "max_tokens_per_thread" => self.limit().into(),
             "remember" => (self.below(2) == 1).into(),
             "holder" | "birth" => self.byte().into(),
+            "limit" => u32::MAX.into(),
             "max_threads" => self.maybe(|s| s.below(20)).unwrap_or(u8::MAX).into(),
             "threshold_percent" => self.percent().into(),
             "options" => {

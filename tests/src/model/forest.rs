@@ -190,6 +190,14 @@ impl Forest {
         Some(thread)
     }
 
+    /// Take a thread, and all of its tree, out. Returns their ids.
+    pub(super) fn drop_tree(&mut self, thread_id: &str) -> Vec<String> {
+        let root = self.find(thread_id).and_then(|number| self.path(number).pop());
+        let tree: Vec<_> = root.map(|root| self.tree(root)).unwrap_or_default();
+        self.present.retain(|_, number| !tree.contains(number));
+        tree.into_iter().map(|number| self.threads[number].thread_id.clone()).collect()
+    }
+
     pub(super) fn clear(&mut self) {
         self.present.clear();
     }

@@ -24,7 +24,7 @@ pub(crate) struct Threshold {
     pub(crate) severity: Severity,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Hold {
     pub(crate) made_for: Option<String>,
     pub(crate) request_id: String,
@@ -41,7 +41,7 @@ impl Hold {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Mark {
     pub(crate) made_for: Option<String>,
     pub(crate) request_id: String,
@@ -50,7 +50,7 @@ pub(crate) struct Mark {
 }
 
 /// A thread is its state.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Thread {
     pub(crate) thread_id: String,
     pub(crate) birth: u64,

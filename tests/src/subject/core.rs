@@ -100,6 +100,8 @@ impl Core {
                 returned(registry.snapshot(after.as_deref(), call.get("limit"), 0))
             }
             "restore" => returned(registry.restore(&call.get::<Vec<_>>("states"))?),
+            "take-changes" => returned(registry.take_changes(call.get("limit"), 0)?),
+            "drop-tree" => returned(registry.drop_tree(thread_id())),
             "thread-budget.thread-id" => returned(self.on(call).thread_id()),
             "thread-budget.usage" => returned(self.on(call).usage()),
             "thread-budget.percent-used" => returned(self.on(call).budget().percent_used()),
@@ -108,7 +110,8 @@ impl Core {
             "thread-budget.is-detached" => returned(self.on(call).is_detached()),
             "thread-budget.can-consume" => returned(self.on(call).can_consume(estimated_tokens())),
             "thread-budget.consume" => {
-                returned(self.on(call).consume(used().0, used().1, self.registry.thresholds()))
+                let budget = self.on(call).clone();
+                returned(self.registry.consume_of(&budget, used().0, used().1))
             }
             "thread-budget.triggered-thresholds" => {
                 let triggered = self.on(call).triggered();
@@ -116,7 +119,9 @@ impl Core {
             }
             "thread-budget.check-thresholds" => {
                 let thresholds: Vec<Threshold> = call.get("thresholds");
-                returned(self.on(call).check_thresholds(&Thresholds::reachable(thresholds.into_iter())))
+                let (budget, thresholds) =
+                    (self.on(call).clone(), Thresholds::reachable(thresholds.into_iter()));
+                returned(self.registry.check_thresholds_of(&budget, &thresholds))
             }
             "budget-warning" => returned(BudgetWarning::from(call.get::<ThresholdCrossed>("crossed"))),
             unknown => panic!("the core has no {unknown}"),

@@ -30,10 +30,10 @@ impl Library {
         Self { registry: registry.blocking(), handles: HashMap::new() }
     }
 
-    /// Whether it has the call: births are its own business.
+    /// Whether it has the call: births and what a store is told are its own business.
     #[must_use]
     pub fn has(call: &Call) -> bool {
-        call.name != "set-next-birth"
+        !["set-next-birth", "take-changes", "drop-tree"].contains(&&*call.name)
     }
 
     fn keep(&mut self, call: &Call, budget: ThreadBudget) -> Value {

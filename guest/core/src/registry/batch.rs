@@ -55,7 +55,7 @@ impl Registry {
             return Err(error.into());
         }
         for (thread, (_, prompt_tokens, completion_tokens)) in threads.iter().zip(entries) {
-            crossed.append(&mut thread.consume(prompt_tokens, completion_tokens, &self.thresholds).crossed);
+            crossed.append(&mut self.consume_of(thread, prompt_tokens, completion_tokens).crossed);
         }
         Ok(crossed)
     }

@@ -82,6 +82,7 @@ impl Registry {
         if let Some((thread, request)) = thread.as_ref().zip(request) {
             let hold = changed(thread, &request, wanted)?;
             self.requests.hold(thread, &request, hold);
+            self.noted.change(thread);
             return Ok(thread.held(hold.tokens.completion, false));
         }
         let room = match &thread {
@@ -101,6 +102,7 @@ impl Registry {
         let hold = wanted.cut_down(room, 0);
         let request = self.requests.add(&thread, request_id);
         self.requests.hold(&thread, &request, hold);
+        self.noted.change(&thread);
         Ok(thread.held(hold.tokens.completion, false))
     }
 
@@ -192,6 +194,7 @@ impl Registry {
         }
         self.requests.move_all(thread, ancestor);
         let Some(ancestor) = ancestor else { return };
+        self.noted.change(ancestor);
         let moved = Requests::moved_to(ancestor);
         for request in moved.iter().take(moved.len().saturating_sub(MAX_HOLDS)) {
             let (tokens, charged) = (request.hold.get().map(|hold| hold.tokens), request.charged.get());
@@ -209,6 +212,7 @@ impl Registry {
         match self.look_up(thread_id, request_id) {
             (Some(thread), Some(request)) if request.hold.get().is_some() => {
                 self.requests.release(&thread, &request);
+                self.noted.change(&thread);
                 true
             }
             _ => false,
@@ -230,7 +234,8 @@ impl Registry {
     }
 
     /// Count what a request used or, where it was charged before, what is more.
-    fn charge(&self, thread: &ThreadBudget, used: Tokens, charged: Option<Tokens>) -> Consumed {
+    fn charge(&mut self, thread: &ThreadBudget, used: Tokens, charged: Option<Tokens>) -> Consumed {
+        self.noted.change_line(thread);
         let more = charged.map_or(used, |charged| used.beyond(charged));
         thread.charge(more, charged.is_none(), &self.thresholds)
     }

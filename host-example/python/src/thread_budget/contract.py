@@ -265,6 +265,18 @@ class LostState:
 
 
 @dataclass(slots=True)
+class Changes:
+    """What has changed, see `take_changes`."""
+
+    changed: list[ThreadState]
+    """The states of now of threads that have changed or are new, ascending by thread id (byte order)."""
+    gone: list[str]
+    """The ids of threads that were there and are there no longer, ascending; also of some that have come and gone
+    meanwhile.
+    """
+
+
+@dataclass(slots=True)
 class FinalBudget:
     """The last word on a thread that was cleaned up, for logging and billing."""
 
@@ -334,6 +346,7 @@ CLASSES: dict[tuple[str, ...], Any] = {
         "deadline",
     ): HoldState,
     ("made-for", "request-id", "prompt-tokens", "completion-tokens"): LostState,
+    ("changed", "gone"): Changes,
     ("usage", "percent-used", "triggered-thresholds"): FinalBudget,
 }
 
@@ -453,6 +466,27 @@ class RegistryCalls:
         creates it.
         """
         answer: int = self._calls.held_tokens(thread_id)
+        return answer
+
+    def take_changes(self, limit: int) -> Changes:
+        """What has changed since this was called last, for a host that keeps the threads in a store too: after each
+        call it writes what that has changed. The first call answers with nothing, and only from then on is
+        anything noted: all that changes threads, but for what `restore` and `drop_tree` do. A thread that was
+        touched and is as it was may be among them. Settings are the host's to keep.
+
+        At most `limit` threads (and 4,096), fewer when memory is short, those that are gone last; an answer
+        without any is the end. `RegistryMemoryError` when there was no room to note everything: what was noted is
+        forgotten, and the host had better bring the threads back from where it keeps them.
+        """
+        answer: Changes = self._calls.take_changes(limit)
+        return answer
+
+    def drop_tree(self, thread_id: str) -> bool:
+        """Take a thread, and all of the tree that it is in, out of the registry, with what is held and marked: they
+        are kept elsewhere, and `restore` brings them back. Handles on them go on counting, detached, and what of
+        them was noted for `take_changes` is forgotten. Says whether there was such a thread.
+        """
+        answer: bool = self._calls.drop_tree(thread_id)
         return answer
 
     def budget_warning(self, crossed: BudgetThresholdCrossed) -> BudgetWarning:

@@ -10,7 +10,6 @@
 mod disk;
 mod in_flight;
 mod load;
-mod outcome;
 mod overlay;
 mod queue;
 mod writer;
@@ -21,8 +20,7 @@ use crate::error::{CallError, LoadError, StorageError};
 use crate::instance::{Blueprint, Handle, Instance};
 use crate::lost::LostCalls;
 use disk::{Disk, io};
-use outcome::{Outcome, Written};
-use queue::{Errand, Queue};
+use queue::{Errand, Outcome, Queue, Written};
 use std::fmt::Display;
 use std::mem;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,18 @@
 //! What is to be written to the file, in batches: calls that an instance has carried out, and who waits until
 //! they are on disk.
 
-use super::outcome::{Outcome, Written};
 use crate::calls::Operation;
 use crate::error::{CallError, StorageError};
 use crate::instance::Handle;
+use crate::outcome;
 use std::mem;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+pub(super) type Written = Result<(), StorageError>;
+
+/// What becomes of a batch.
+pub(super) type Outcome = outcome::Outcome<Written>;
 
 /// Something of the caller's own, kept in the file together with a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]

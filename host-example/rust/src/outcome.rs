@@ -1,37 +1,39 @@
-//! What becomes of a batch, told once to everybody who waits for it.
+//! What becomes of something, told once to everybody who waits for it.
 
 use crate::blocking;
-use crate::error::StorageError;
 use std::future::poll_fn;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 
-pub(super) type Written = Result<(), StorageError>;
-
-#[derive(Default)]
-pub(super) struct Outcome {
-    written: OnceLock<Written>,
-    /// Of tasks. Threads that may block wait for `written` itself, and are woken all together.
+pub(crate) struct Outcome<T> {
+    told: OnceLock<T>,
+    /// Of tasks. Threads that may block wait for `told` itself, and are woken all together.
     wakers: Mutex<Vec<Waker>>,
 }
 
-impl Outcome {
+impl<T> Default for Outcome<T> {
+    fn default() -> Self {
+        Self { told: OnceLock::new(), wakers: Mutex::default() }
+    }
+}
+
+impl<T: Clone> Outcome<T> {
     /// Tell it; what is told later is not heard.
-    pub(super) fn tell(&self, written: &Written) {
-        let _ = self.written.set(written.clone());
+    pub(crate) fn tell(&self, what: &T) {
+        let _ = self.told.set(what.clone());
         for waker in mem::take(&mut *self.wakers()) {
             waker.wake();
         }
     }
 
-    pub(super) async fn wait(&self) -> Written {
+    pub(crate) async fn wait(&self) -> T {
         poll_fn(|context| {
-            if let Some(written) = self.written.get() {
-                return Poll::Ready(written.clone());
+            if let Some(what) = self.told.get() {
+                return Poll::Ready(what.clone());
             }
             if blocking::is_waiting() {
-                return Poll::Ready(self.written.wait().clone());
+                return Poll::Ready(self.told.wait().clone());
             }
             let mut wakers = self.wakers();
             if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
@@ -39,7 +41,7 @@ impl Outcome {
             }
             drop(wakers);
             // It may have been told while nobody would have been woken.
-            self.written.get().map_or(Poll::Pending, |written| Poll::Ready(written.clone()))
+            self.told.get().map_or(Poll::Pending, |what| Poll::Ready(what.clone()))
         })
         .await
     }
