@@ -140,7 +140,7 @@ struct RouterArgs {
     /// What becomes of a request that names no thread. [default: pass]
     #[arg(long, value_enum, env = "THREAD_BUDGET_UNIDENTIFIED")]
     unidentified: Option<Unnamed>,
-    /// What becomes of paths below /v1 that no budget applies to. [default: pass]
+    /// What becomes of paths below /v1 that no budget applies to. [default: free]
     #[arg(long, value_enum, env = "THREAD_BUDGET_UNMETERED_PATHS")]
     unmetered_paths: Option<Unmetered>,
     /// End a stream that passes its thread's budget. [default: true]
@@ -241,15 +241,19 @@ impl From<Unnamed> for Unidentified {
 /// [`UnmeteredPaths`].
 #[derive(Clone, Copy, ValueEnum)]
 enum Unmetered {
-    /// They are passed on, and cost nothing.
+    /// What providers ask nothing for is passed on: what reads or deletes, and counting tokens, files and the
+    /// like. The rest is answered with 404.
+    Free,
+    /// All are passed on, also those that cost something, such as /v1/batches: no budget counts it.
     Pass,
-    /// They are answered with 404.
+    /// All are answered with 404.
     Refuse,
 }
 
 impl From<Unmetered> for UnmeteredPaths {
     fn from(unmetered: Unmetered) -> Self {
         match unmetered {
+            Unmetered::Free => Self::Free,
             Unmetered::Pass => Self::Pass,
             Unmetered::Refuse => Self::Refuse,
         }

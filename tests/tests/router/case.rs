@@ -1,7 +1,7 @@
 //! A case as data: what a client sends, what the providers answer, and what both get.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// One case: a file of `tests/router`.
@@ -16,14 +16,45 @@ pub(crate) struct Case {
     /// Whether budgets are kept in a file.
     #[serde(default)]
     pub(crate) database: bool,
-    /// What the models of each provider begin with; one provider for all models when it is left out.
+    /// The providers; one for all models when they are left out.
     #[serde(default = "one_for_all")]
-    pub(crate) upstreams: Vec<Vec<String>>,
+    pub(crate) upstreams: Vec<Upstream>,
     pub(crate) steps: Vec<Step>,
 }
 
-fn one_for_all() -> Vec<Vec<String>> {
-    vec![Vec::new()]
+fn one_for_all() -> Vec<Upstream> {
+    vec![Upstream::Models(Vec::new())]
+}
+
+/// A provider: what its models begin with, and perhaps more of it.
+#[derive(Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+pub(crate) enum Upstream {
+    Models(Vec<String>),
+    More {
+        models: Vec<String>,
+        /// What its URL ends in.
+        #[serde(default)]
+        base: String,
+        /// The environment variable that has its key. Of those that there are in a test, cargo's say what they say
+        /// everywhere: `CARGO_PKG_NAME` is `thread-budget-tests`.
+        key_env: Option<String>,
+    },
+}
+
+impl Upstream {
+    /// As a configuration has it, of a provider at that address.
+    pub(crate) fn configured(&self, address: &str) -> Value {
+        match self {
+            Self::Models(models) => json!({"url": address, "models": models}),
+            Self::More { models, base, key_env: None } => {
+                json!({"url": format!("{address}{base}"), "models": models})
+            }
+            Self::More { models, base, key_env } => {
+                json!({"url": format!("{address}{base}"), "models": models, "key_env": key_env})
+            }
+        }
+    }
 }
 
 /// One request.

@@ -17,12 +17,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Those whose requests need nothing of the one before: each gets an instance, and so a registry, of its own.
 /// What the threads have used afterwards is not looked at, for it is gone.
-const CASES: [&str; 21] = [
+const CASES: [&str; 30] = [
     "answers-too-long",
+    "base-paths",
     "bad-requests",
     "chat-without-thread",
+    "counting-goes-to-its-provider",
+    "doors-that-cost",
     "errors-of-providers",
+    "fields-that-are-there-twice",
     "messages-stream-is-cut",
+    "methods-that-hide",
     "no-upstream-for-model",
     "no-usage",
     "paths-that-hide",
@@ -37,8 +42,12 @@ const CASES: [&str; 21] = [
     "thread-header-is-configurable",
     "thread-ids-are-bounded",
     "thread-in-metadata",
+    "unidentified-refused",
     "unmetered-paths",
+    "unmetered-paths-pass",
     "unmetered-paths-refused",
+    "unmetered-paths-that-cost",
+    "usage-is-not-asked-of-everybody",
 ];
 
 #[test]
@@ -62,8 +71,8 @@ async fn run(name: &str, case: Case, component: &Path) {
     config["retry_pause_ms"] = json!(1);
     config["allow_thread_options"] = json!(true);
     let mut upstreams = Vec::new();
-    for (number, models) in case.upstreams.iter().enumerate() {
-        upstreams.push(json!({"url": script.start(number).await, "models": models}));
+    for (number, upstream) in case.upstreams.iter().enumerate() {
+        upstreams.push(upstream.configured(&script.start(number).await));
     }
     config["upstreams"] = upstreams.into();
 

@@ -62,11 +62,11 @@ async fn run(name: &str, case: Case) {
         config.push(format!("database = '{}'", folder.path().join("budgets.redb").display()));
     }
     config.extend(case.config);
-    for (number, models) in case.upstreams.iter().enumerate() {
-        let url = script.start(number).await;
-        config.push(format!("[[upstreams]]\nurl = '{url}'\nmodels = {models:?}"));
+    let mut config = Config::from_toml(&config.join("\n")).unwrap_or_else(|error| panic!("{name}: {error}"));
+    for (number, upstream) in case.upstreams.iter().enumerate() {
+        let upstream = upstream.configured(&script.start(number).await);
+        config.upstreams.push(serde_json::from_value(upstream).unwrap());
     }
-    let config = Config::from_toml(&config.join("\n")).unwrap_or_else(|error| panic!("{name}: {error}"));
     let client = Client::builder(TokioExecutor::new()).build_http();
     let (mut running, mut registry) = start(&config).await;
 

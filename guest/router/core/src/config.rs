@@ -1,6 +1,6 @@
 //! What an operator can set.
 
-use crate::upstream::Base;
+use crate::upstream::{Base, is_credential};
 use crate::weights::Weights;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -158,10 +158,13 @@ pub enum Every {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UnmeteredPaths {
-    /// They are passed on, and cost nothing.
+    /// What providers ask nothing for is passed on: what reads or deletes, and counting tokens, files and the like.
+    /// The rest is answered with 404.
     #[default]
+    Free,
+    /// All are passed on, also those that cost something, such as `/v1/batches`: no budget counts it.
     Pass,
-    /// They are answered with 404.
+    /// All are answered with 404.
     Refuse,
 }
 
@@ -270,13 +273,15 @@ pub enum ConfigError {
     #[error("no upstream: name at least one, such as https://api.openai.com")]
     NoUpstream,
     /// An upstream's URL is not one.
-    #[error("upstream {url:?}: expected http:// or https://, a host, and perhaps a port, a path and a query")]
+    #[error(
+        "upstreams.url: {url:?}: expected http:// or https://, a host, and perhaps a port, a path and a query"
+    )]
     Upstream {
         /// What was given.
         url: String,
     },
     /// A header's name is not one, or has a meaning of its own.
-    #[error("{setting} {name:?} is no header that can be used for that")]
+    #[error("{setting}: {name:?} is no header that can be used for that")]
     Header {
         /// The setting.
         setting: &'static str,
@@ -284,13 +289,13 @@ pub enum ConfigError {
         name: String,
     },
     /// A kind of client has no place for the name of its session.
-    #[error("clients: each names its session in a header or a field: say which with `session`")]
+    #[error("router.clients: each names its session in a header or a field: say which with `session`")]
     Client,
     /// A scope is not what it should be.
     #[error("scopes: {0}")]
     Scope(&'static str),
     /// A number is out of its range.
-    #[error("{setting} is {least} to {most}")]
+    #[error("{setting}: {least} to {most}")]
     Range {
         /// The setting.
         setting: &'static str,
@@ -348,45 +353,51 @@ impl Config {
                 return Err(ConfigError::Upstream { url: url.clone() });
             }
             if let Some(name) = key_header {
-                check_header("key_header", name)?;
+                check_header("upstreams.key_header", name)?;
             }
         }
-        check_header("thread_header", &self.thread_header)?;
-        // A client's key or kind of content names no thread.
-        const TAKEN: [&str; 7] = [
-            "accept",
-            "authorization",
-            "content-type",
-            "cookie",
-            "idempotency-key",
-            "user-agent",
-            "x-api-key",
-        ];
-        if TAKEN.iter().any(|taken| self.thread_header.eq_ignore_ascii_case(taken)) {
-            return Err(ConfigError::Header { setting: "thread_header", name: self.thread_header.clone() });
-        }
+        check_naming_header("router.thread_header", &self.thread_header)?;
         check_clients(&self.clients)?;
         check_scopes(&self.scopes)?;
-        check_range("refusal_status", u64::from(self.refusal_status), 400, 499)?;
-        check_range("completion_slice", self.completion_slice, 1, u64::from(u32::MAX))
+        check_range("router.refusal_status", u64::from(self.refusal_status), 400, 499)?;
+        check_range("router.completion_slice", self.completion_slice, 1, u64::from(u32::MAX))
     }
 }
 
+/// Whether a header can be used. HTTP's own say something about a message or a connection.
 fn check_header(setting: &'static str, name: &str) -> Result<(), ConfigError> {
-    // The HTTP host's own: they frame a message, or say something about a connection.
-    const FRAMING: [&str; 8] = [
+    const OF_CONNECTIONS: [&str; 11] = [
         "connection",
-        "content-encoding",
-        "content-length",
         "expect",
+        "forwarded",
         "host",
+        "keep-alive",
         "te",
+        "trailer",
         "transfer-encoding",
         "upgrade",
+        "via",
+        "www-authenticate",
     ];
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    let is_framing = FRAMING.iter().any(|framing| name.eq_ignore_ascii_case(framing));
-    if name.is_empty() || is_framing || !name.bytes().all(is_token) {
+    let lower = name.to_ascii_lowercase();
+    let is_https = OF_CONNECTIONS.contains(&&*lower)
+        || ["content-", "proxy-", "sec-"].iter().any(|start| lower.starts_with(start));
+    if name.is_empty() || is_https || !name.bytes().all(is_token) {
+        return Err(ConfigError::Header { setting, name: name.to_owned() });
+    }
+    Ok(())
+}
+
+/// The same of a header that names a thread or what threads have in common: it is shown to operators, and a
+/// client's key is none of theirs. What all clients send alike names nothing.
+fn check_naming_header(setting: &'static str, name: &str) -> Result<(), ConfigError> {
+    check_header(setting, name)?;
+    let lower = name.to_ascii_lowercase();
+    if is_credential(&lower)
+        || ["accept", "idempotency-key", "user-agent"].contains(&&*lower)
+        || lower.starts_with("accept-")
+    {
         return Err(ConfigError::Header { setting, name: name.to_owned() });
     }
     Ok(())
@@ -399,7 +410,7 @@ fn check_clients(clients: &[ClientNames]) -> Result<(), ConfigError> {
         }
         for place in session.iter().chain(agent).chain(parent) {
             if !place.starts_with("body.") {
-                check_header("clients", place)?;
+                check_naming_header("router.clients", place)?;
             }
         }
     }
@@ -409,7 +420,7 @@ fn check_clients(clients: &[ClientNames]) -> Result<(), ConfigError> {
 fn check_scopes(scopes: &[Scope]) -> Result<(), ConfigError> {
     for scope in scopes {
         match (scope.by, &scope.header) {
-            (ScopeBy::Header, Some(name)) => check_header("scopes.header", name)?,
+            (ScopeBy::Header, Some(name)) => check_naming_header("scopes.header", name)?,
             (ScopeBy::Header, None) => return Err(ConfigError::Scope("by = \"header\" needs `header`")),
             (_, Some(_)) => return Err(ConfigError::Scope("`header` goes with by = \"header\"")),
             (_, None) => {}
@@ -449,6 +460,11 @@ mod tests {
             r#"{"upstreams":[{"url":"https://host","key_header":"connection"}]}"#,
             r#"{"upstreams":[{"url":"https://host"}],"thread_header":"x id"}"#,
             r#"{"upstreams":[{"url":"https://host"}],"thread_header":"Authorization"}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"thread_header":"Content-Language"}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"thread_header":"Proxy-Authorization"}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"thread_header":"x-goog-api-key"}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"clients":[{"session":["authorization"]}]}"#,
+            r#"{"upstreams":[{"url":"https://host"}],"scopes":[{"by":"header","header":"x-api-key","limit":1}]}"#,
             r#"{"upstreams":[{"url":"https://host"}],"refusal_status":200}"#,
             r#"{"upstreams":[{"url":"https://host"}],"completion_slice":0}"#,
             r#"{"upstreams":[{"url":"https://host"}],"unknown":1}"#,

@@ -4,6 +4,7 @@ use crate::api::{self, Api};
 use crate::config::{Config, UnmeteredPaths};
 use crate::headers::Headers;
 use crate::refusal::{ErrorKind, Refusal};
+use alloc::vec::Vec;
 
 /// Where a request goes in.
 pub(crate) enum Door {
@@ -35,32 +36,56 @@ impl Door {
         if OVERRIDES.iter().any(|name| headers.has(name)) {
             return Err(Refusal::invalid("a request has one method: that of its first line"));
         }
+        if headers.has("upgrade") && !has_body {
+            const WHY: &str = "there are no WebSockets here: use POST";
+            return Err(Refusal::new(426, ErrorKind::InvalidRequest, WHY));
+        }
         match (api::of(path), method) {
             (Some(api), "POST") => Ok(Self::Metered(api)),
             // Lists of what was stored, and the like.
             (Some(_), "DELETE" | "GET" | "HEAD" | "OPTIONS") if !has_body => {
-                if headers.has("upgrade") {
-                    return Err(Refusal::new(
-                        426,
-                        ErrorKind::InvalidRequest,
-                        "there are no WebSockets here: use POST",
-                    ));
-                }
-                unmetered(config)
+                unmetered(config.unmetered_paths, method, path)
             }
             (Some(_), _) => Err(Refusal::new(405, ErrorKind::InvalidRequest, "use POST here")),
             // Older paths of the same APIs, such as /v1/engines/x/completions.
             (None, _) if method != "GET" && ends_like_metered(path) => Err(nothing()),
-            (None, _) => unmetered(config),
+            (None, _) => unmetered(config.unmetered_paths, method, path),
         }
     }
 }
 
-fn unmetered(config: &Config) -> Result<Door, Refusal> {
-    match config.unmetered_paths {
-        UnmeteredPaths::Pass => Ok(Door::Unmetered),
-        UnmeteredPaths::Refuse => Err(Refusal::not_found("there is nothing here that a budget applies to")),
+fn unmetered(paths: UnmeteredPaths, method: &str, path: &str) -> Result<Door, Refusal> {
+    let why = match paths {
+        UnmeteredPaths::Pass => return Ok(Door::Unmetered),
+        UnmeteredPaths::Free if is_free(method, path) => return Ok(Door::Unmetered),
+        UnmeteredPaths::Free => {
+            "no budget counts what this costs; `unmetered_paths = \"pass\"` would let it through"
+        }
+        UnmeteredPaths::Refuse => "there is nothing here that a budget applies to",
+    };
+    Err(Refusal::not_found(why))
+}
+
+/// Whether providers are known to ask nothing for it. Whatever else is sent to them may cost something: batches,
+/// pictures and speech do.
+fn is_free(method: &str, path: &str) -> bool {
+    if matches!(method, "DELETE" | "GET" | "HEAD" | "OPTIONS") {
+        return true;
     }
+    let path = path.trim_end_matches('/').to_ascii_lowercase();
+    let segments: Vec<&str> = path.split('/').skip(2).collect();
+    method == "POST"
+        && matches!(
+            segments[..],
+            ["messages", "count_tokens"]
+                | ["responses", "input_tokens"]
+                | ["responses" | "batches", _, "cancel"]
+                | ["messages", "batches", _, "cancel"]
+                | ["conversations" | "files" | "moderations" | "uploads"]
+                | ["conversations", _]
+                | ["conversations", _, "items"]
+                | ["uploads", _, "cancel" | "complete" | "parts"]
+        )
 }
 
 /// Whether a path is below `/v1`.
@@ -86,8 +111,19 @@ mod tests {
     use super::*;
 
     fn door(method: &str, target: &str, headers: &str, has_body: bool) -> Result<Option<&'static str>, u16> {
+        door_of(UnmeteredPaths::default(), method, target, headers, has_body)
+    }
+
+    fn door_of(
+        unmetered_paths: UnmeteredPaths,
+        method: &str,
+        target: &str,
+        headers: &str,
+        has_body: bool,
+    ) -> Result<Option<&'static str>, u16> {
         let headers = Headers::new(headers.into());
-        match Door::of(&Config::default(), method, target, &headers, has_body) {
+        let config = Config { unmetered_paths, ..Config::default() };
+        match Door::of(&config, method, target, &headers, has_body) {
             Ok(Door::Metered(api)) => Ok(Some(api.path())),
             Ok(Door::Unmetered) => Ok(None),
             Err(refusal) => Err(refusal.status),
@@ -157,10 +193,32 @@ mod tests {
             ("DELETE", "/v1/responses/r-1"),
             ("POST", "/v1/messages/count_tokens?beta=true"),
             ("POST", "/v1/files"),
+            ("POST", "/v1/Uploads/u-1/parts/"),
+            ("POST", "/v1/responses/r-1/cancel"),
+            ("GET", "/v1/batches"),
             ("GET", "/v1"),
         ] {
             assert_eq!(door(method, target, "", method == "POST"), Ok(None), "{method} {target}");
         }
-        assert_eq!(door("GET", "/v1/responses", "upgrade: websocket\n", false), Err(426));
+        for path in ["/v1/responses", "/v1/realtime?model=m"] {
+            assert_eq!(door("GET", path, "upgrade: websocket\n", false), Err(426));
+        }
+    }
+
+    #[test]
+    fn what_costs_something_that_nobody_counts_is_passed_on_where_that_is_wanted() {
+        for (method, path) in [
+            ("POST", "/v1/batches"),
+            ("POST", "/v1/messages/batches"),
+            ("POST", "/v1/images/generations"),
+            ("POST", "/v1/audio/speech"),
+            ("POST", "/v1/files/f-1/copy"),
+            ("PUT", "/v1/files"),
+            ("POST", "/v1"),
+        ] {
+            assert_eq!(door(method, path, "", true), Err(404), "{method} {path}");
+            assert_eq!(door_of(UnmeteredPaths::Pass, method, path, "", true), Ok(None), "{method} {path}");
+        }
+        assert_eq!(door_of(UnmeteredPaths::Refuse, "GET", "/v1/models", "", false), Err(404));
     }
 }

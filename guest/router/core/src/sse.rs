@@ -171,9 +171,13 @@ mod tests {
     fn a_long_event_takes_time_in_proportion() {
         let time = |length: usize| {
             let event = [b"data: ", &vec![b'x'; length][..], b"\n\n"].concat();
-            let start = Instant::now();
-            assert_eq!(split(event.chunks(1_400)).0.len(), 1);
-            start.elapsed()
+            let once = || {
+                let start = Instant::now();
+                assert_eq!(split(event.chunks(1_400)).0.len(), 1);
+                start.elapsed()
+            };
+            // Whatever else the machine does takes time as well.
+            (0..5).map(|_| once()).min().unwrap_or_default()
         };
         let (short, long) = (time(1 << 20), time(32 << 20));
         assert!(long < 100 * short + Duration::from_millis(200), "{short:?} for 1 MiB, {long:?} for 32 MiB");
