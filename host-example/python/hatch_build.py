@@ -1,4 +1,4 @@
-"""Puts the component into the package: the one that the checkout's Rust host ships."""
+"""Puts what the checkout has elsewhere into the package: the components that its Rust hosts ship, and the licence."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
+
+#: Where the package has a file, and where the checkout does.
+FILES = {
+    "src/thread_budget/thread_budget.wasm": "../rust/component/thread_budget.wasm",
+    "src/thread_budget/thread_budget_router.wasm": "../serve/component/thread_budget_router.wasm",
+    "LICENSE": "../../LICENSE",
+}
 
 
-class ComponentHook(BuildHookInterface[Any]):
-    """Runs before a wheel, an editable install or a source distribution is built."""
+class CheckoutHook(MetadataHookInterface):
+    """Runs before anything is built. A build hook would be too late for the licence, which the metadata names."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Copy the component to where the package looks for it."""
-        packaged = Path(self.root, "src", "thread_budget", "thread_budget.wasm")
-        component = Path(self.root).parent / "rust" / "component" / "thread_budget.wasm"
-        if component.is_file():
-            shutil.copyfile(component, packaged)
-        elif not packaged.is_file():  # a source distribution carries it
-            raise SystemExit("thread-budget: there is no component here; install from a checkout of thread-budget")
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Copy each file to where the package looks for it."""
+        for packaged, original in FILES.items():
+            source, target = Path(self.root, original), Path(self.root, packaged)
+            if source.is_file():
+                shutil.copyfile(source, target)
+            elif not target.is_file():  # a source distribution carries it
+                raise SystemExit(f"thread-budget: there is no {target.name}; install from a checkout of thread-budget")
+        metadata["license-files"] = ["LICENSE"]

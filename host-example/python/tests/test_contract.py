@@ -1,5 +1,6 @@
 """What the contract has beyond the class that this package replaces."""
 
+import itertools
 import json
 import pickle
 from dataclasses import asdict
@@ -234,3 +235,16 @@ def test_errors_survive_pickling() -> None:
     assert vars(copy) == {"thread_id": "a", "used": 0, "max_tokens": 10, "held": 0, "requested": 11}
     for error in (RegistryMemoryError(), UnknownHoldError(), TooDeepError(16), ForkedError(), RegistryLostError("why")):
         assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+def test_a_reset_asks_about_no_other_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = ThreadBudgetRegistry()
+    budgets = [registry.get_budget(f"t{number}") for number in range(500)]
+    asked = itertools.count()
+    is_detached = registry._calls.thread_budget_is_detached
+    monkeypatch.setattr(registry._calls, "thread_budget_is_detached", lambda it: next(asked) < 0 or is_detached(it))
+    for budget in budgets[:100]:
+        registry.reset_thread(budget.thread_id)
+    assert next(asked) == 100
+    assert all(budget.is_detached for budget in budgets[:100])
+    assert not any(budget.is_detached for budget in budgets[100:])

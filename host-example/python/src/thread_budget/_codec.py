@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import inspect
 import struct
+from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from types import CodeType
@@ -19,9 +20,6 @@ from typing import Any, NamedTuple, is_typeddict
 
 from wasmtime import _ffi as ffi  # the public API has no other way to call a function than its conversion
 from wasmtime import component
-
-#: The Python class of a record, enum or error, found by its fields or cases, or by the case's name.
-Classes = Mapping[Any, Any]
 
 _VALUE = 32
 _ENTRY = 48  # of a record: a name, and a value
@@ -37,10 +35,6 @@ _TEXT = bytes.__basicsize__ - 1
 _probe = b"thread-budget"
 if memory[id(_probe) + _TEXT : id(_probe) + _TEXT + len(_probe)] != _probe:
     raise ImportError("thread_budget needs CPython")
-
-#: No text of the contract is longer than this, in bytes. A longer one is cut to be just too long, so that it is refused
-#: whatever the component's memory holds.
-_LONGEST = 1_024
 
 # The lock of the interpreter is kept during a call. No Python runs inside it then, so that a store is never entered
 # twice, nor forked in the middle of a call.
@@ -65,6 +59,21 @@ def resource_clone(address: int) -> int:
     return copy
 
 
+class Contract(NamedTuple):
+    """What Python makes of the types of a component."""
+
+    classes: Mapping[Any, Any]
+    """The class of a record, enum or error, found by its fields or cases, or by the case's name."""
+    longest: int
+    """No text of it is longer, in bytes. A longer one is cut to be just too long, so that it is refused whatever the
+    component's memory holds.
+    """
+    is_plain: bool
+    """Whether what has no class is plain: a record a named tuple, an enum its case's name, and a variant a pair of that
+    and what comes with it. Else there has to be a class.
+    """
+
+
 class Plan(NamedTuple):
     """How values of one type go to C and come back."""
 
@@ -82,7 +91,7 @@ class Plan(NamedTuple):
     @property
     def items(self) -> int:
         """How many items there are."""
-        return sum(letter in "?IQd" for letter in self.format)
+        return sum(letter in "?HIQd" for letter in self.format)
 
 
 class Function(NamedTuple):
@@ -95,9 +104,9 @@ class Function(NamedTuple):
     names: dict[str, Any]
 
 
-def compile_function(name: str, kind: component.FuncType, classes: Classes) -> Function:
+def compile_function(name: str, kind: component.FuncType, contract: Contract) -> Function:
     """Write the function that its type asks for."""
-    types = _Types(classes)
+    types = _Types(contract)
     parameters = [parameter.replace("-", "_") for parameter, _ in kind.params]
     plans = [types.plan(ty) for _, ty in kind.params]
     given, prepare, packed = types.lowered(plans, [f"{parameter}: " for parameter in parameters])
@@ -142,12 +151,12 @@ def _address_of(data: bytes, keep: list[object]) -> int:
     return id(data) + _TEXT
 
 
-def text(value: Any, said: str = "") -> bytes:
+def text(value: Any, longest: int, said: str = "") -> bytes:
     """What goes to C of a string."""
     if not isinstance(value, str):
         raise TypeError(f"{said}expected a str, not {type(value).__name__}")
     try:
-        return value[: _LONGEST + 1].encode()
+        return value[: longest + 1].encode()
     except UnicodeEncodeError as error:
         raise ValueError(f"{said}expected text, not a lone surrogate (character {error.start})") from None
 
@@ -164,9 +173,26 @@ def unsigned(value: Any, largest: int, said: str = "") -> int:
     return value  # type: ignore[no-any-return]
 
 
-def _lower_text(value: Any, keep: list[object]) -> tuple[Any, ...]:
-    data = text(value)
-    return len(data), _address_of(data, keep)
+def _lower_text(longest: int) -> Callable[[Any, list[object]], tuple[Any, ...]]:
+    def lower(value: Any, keep: list[object]) -> tuple[Any, ...]:
+        data = text(value, longest)
+        return len(data), _address_of(data, keep)
+
+    return lower
+
+
+def _lower_bytes(value: Any, keep: list[object]) -> tuple[Any, ...]:
+    """Each byte is a value, of 32 bytes."""
+    if not isinstance(value, bytes):
+        raise TypeError(f"expected bytes, not {type(value).__name__}")
+    if not value:
+        return 0, 0
+    data = bytearray(_VALUE * len(value))
+    data[::_VALUE] = bytes([ffi.WASMTIME_COMPONENT_U8.value]) * len(value)
+    data[8::_VALUE] = value
+    shared = ctypes.c_char.from_buffer(data)
+    keep.append(shared)
+    return len(value), ctypes.addressof(shared)
 
 
 def _lower_bool(value: Any, _keep: list[object]) -> tuple[Any, ...]:
@@ -227,16 +253,23 @@ def _struct(formats: Iterable[str]) -> struct.Struct:
     return struct.Struct("=" + "".join(formats))
 
 
-_TEXT_PLAN = Plan(ffi.WASMTIME_COMPONENT_STRING.value, "QQ8x", _lower_text, "memory[{1}:{1} + {0}].decode()")
+_BYTES = Plan(
+    ffi.WASMTIME_COMPONENT_LIST.value,
+    "QQ8x",
+    _lower_bytes,
+    f"(memory[{{1}} + 8:{{1}} + {_VALUE} * {{0}}:{_VALUE}] if {{0}} else b'')",
+    "{0}",
+)
+_U16 = Plan(ffi.WASMTIME_COMPONENT_U16.value, "H22x", _lower_unsigned(16), "{0}", "False")
 _U32 = Plan(ffi.WASMTIME_COMPONENT_U32.value, "I20x", _lower_unsigned(32), "{0}", "False")
 _U64 = Plan(ffi.WASMTIME_COMPONENT_U64.value, "Q16x", _lower_unsigned(64), "{0}", "False")
 _RESOURCE = Plan(ffi.WASMTIME_COMPONENT_RESOURCE.value, "Q16x", _lower_resource, "clone({0})")
 _SCALARS: dict[type, Plan] = {
     component.Bool: Plan(ffi.WASMTIME_COMPONENT_BOOL.value, "?23x", _lower_bool, "{0}", "False"),
+    component.U16: _U16,
     component.U32: _U32,
     component.U64: _U64,
     component.F64: Plan(ffi.WASMTIME_COMPONENT_F64.value, "d16x", _lower_float, "{0}", "False"),
-    component.String: _TEXT_PLAN,
     component.OwnType: _RESOURCE,
     component.BorrowType: _RESOURCE,
 }
@@ -245,8 +278,10 @@ _SCALARS: dict[type, Plan] = {
 class _Types:
     """Plans of types, and the names that their code uses."""
 
-    def __init__(self, classes: Classes) -> None:
-        self.classes = classes
+    def __init__(self, contract: Contract) -> None:
+        self.classes, self.longest, self.is_plain = contract
+        decoded = "memory[{1}:{1} + {0}].decode()"
+        self.text = Plan(ffi.WASMTIME_COMPONENT_STRING.value, "QQ8x", _lower_text(self.longest), decoded)
         self.names: dict[str, Any] = {
             "clone": resource_clone,
             "func_call": func_call,
@@ -276,9 +311,9 @@ class _Types:
         for at, (plan, said_of) in enumerate(zip(plans, map(repr, said))):
             value, item = f"given{at}", f"item{at}"
             items = item
-            if plan is _TEXT_PLAN:
-                usual = f"type({value}) is str and {value}.isascii() and len({value}) <= {_LONGEST}"
-                line = f"{value}.encode() if {usual} else text({value}, {said_of})"
+            if plan is self.text:
+                usual = f"type({value}) is str and {value}.isascii() and len({value}) <= {self.longest}"
+                line = f"{value}.encode() if {usual} else text({value}, {self.longest}, {said_of})"
                 items = f"len({item}), id({item}) + {_TEXT}"
             elif plan in (_U32, _U64):
                 largest = (1 << (32 if plan is _U32 else 64)) - 1
@@ -334,10 +369,14 @@ class _Types:
         if type(ty) in _SCALARS:
             return _SCALARS[type(ty)]
         match ty:
+            case component.String():
+                return self.text
             case component.EnumType():
-                return self.enum(self.cls(tuple(ty.names)))
+                return self.enum(ty)
             case component.RecordType():
                 return self.record(ty)
+            case component.ListType(element=component.U8()):
+                return _BYTES
             case component.ListType():
                 return self.list(self.plan(ty.element))
             case component.TupleType():
@@ -345,24 +384,29 @@ class _Types:
             case component.OptionType():
                 return self.option(self.plan(ty.payload))
             case component.VariantType():
-                return self.error({name: None if case is None else self.plan(case) for name, case in ty.cases})
+                cases = {name: None if case is None else self.plan(case) for name, case in ty.cases}
+                is_error = any(name in self.classes for name in cases)
+                return self.variant(cases) if self.is_plain and not is_error else self.error(cases)
             case component.ResultType():
                 ok, err = (None if case is None else self.plan(case) for case in (ty.ok, ty.err))
                 return self.result(ok, err)
         raise TypeError(f"there is nothing in Python for {ty}")
 
-    def cls(self, key: Any) -> Any:
+    def cls(self, key: Any, plain: Callable[[], Any] | None = None) -> Any:
         """The class of a record, enum or error."""
-        if key not in self.classes:
+        if key in self.classes:
+            return self.classes[key]
+        if plain is None or not self.is_plain:
             raise TypeError(f"there is nothing in Python for {key}")
-        return self.classes[key]
+        return plain()
 
-    def enum(self, cls: Any) -> Plan:
+    def enum(self, ty: component.EnumType) -> Plan:
         """An enum is its case's name in C."""
-        members = self.name({member.value.encode(): member for member in cls})
+        cls = self.cls(tuple(ty.names), lambda: str)
+        members = self.name({name.encode(): cls(name) for name in ty.names})
 
         def lower(value: Any, keep: list[object]) -> tuple[Any, ...]:
-            return _lower_text(cls(value).value, keep)
+            return self.text.lower(cls(value) + "", keep)
 
         return Plan(ffi.WASMTIME_COMPONENT_ENUM.value, "QQ8x", lower, f"{members}[memory[{{1}}:{{1}} + {{0}}]]")
 
@@ -370,7 +414,8 @@ class _Types:
         """A record is made with its class, and read of an object with its attributes or of a mapping."""
         fields = [name.replace("-", "_") for name, _ in ty.fields]
         plans = [self.plan(field) for _, field in ty.fields]
-        cls = self.cls(tuple(name for name, _ in ty.fields))
+        names = tuple(name for name, _ in ty.fields)
+        cls = self.cls(names, lambda: namedtuple("record", fields))
 
         def whole(read: list[str]) -> str:
             if is_typeddict(cls):
@@ -381,8 +426,8 @@ class _Types:
         values_of = self.name(_values_of(cls, fields, [isinstance(ty, component.OptionType) for _, ty in ty.fields]))
         pack = self.name(_struct(f"QQB7x{plan.format}" for plan in plans).pack)
         given, prepare, packed = self.lowered(plans, [f"{field}: " for field in fields])
-        names = [self.name(name.encode()) for name, _ in ty.fields]
-        entries = [f"len({name}), id({name}) + {_TEXT}, {its}" for name, its in zip(names, packed)]
+        encoded = [self.name(name.encode()) for name in names]
+        entries = [f"len({name}), id({name}) + {_TEXT}, {its}" for name, its in zip(encoded, packed)]
         lower = self.define(
             [
                 "def function(value, keep):",
@@ -425,30 +470,52 @@ class _Types:
         lift = f"({self.value(payload)}({{0}}) if {{0}} else None)"
         return Plan(ffi.WASMTIME_COMPONENT_OPTION.value, "Q16x", lower, lift, "{0}")
 
-    def error(self, cases: dict[str, Plan | None]) -> Plan:
-        """The one variant of the contract, its error, is an exception."""
+    def cases(self, cases: dict[str, Plan | None], made: Callable[[str, Callable[[int], Any] | None], Any]) -> str:
+        """The name of a dictionary of what is `made` for each case and what reads the value that comes with it."""
+        read = {case: None if plan is None else self.names[self.value(plan)] for case, plan in cases.items()}
+        return self.name({case.encode(): made(case, lift) for case, lift in read.items()})
 
-        def exception(cls: Any, lift: Callable[[int], Any] | None) -> Callable[[int], Exception]:
+    def variant(self, cases: dict[str, Plan | None]) -> Plan:
+        """A variant is a pair: the case's name, and what comes with it or None."""
+        packs = {case: plan and _struct([f"B7x{plan.format}"]).pack for case, plan in cases.items()}
+
+        def lower(value: Any, keep: list[object]) -> tuple[Any, ...]:
+            case, payload = value
+            plan, pack = cases[case], packs[case]
+            at = _address_of(pack(plan.kind, *plan.lower(payload, keep)), keep) if plan and pack else 0
+            return (*self.text.lower(case, keep), at)
+
+        def made(case: str, lift: Callable[[int], Any] | None) -> Callable[[int], tuple[str, Any]]:
+            return (lambda _at: (case, None)) if lift is None else (lambda at: (case, lift(at)))
+
+        lift = f"{self.cases(cases, made)}[memory[{{1}}:{{1}} + {{0}}]]({{2}})"
+        return Plan(ffi.WASMTIME_COMPONENT_VARIANT.value, "QQQ", lower, lift)
+
+    def error(self, cases: dict[str, Plan | None]) -> Plan:
+        """The error of the contract is an exception."""
+        variant = self.variant(cases)
+
+        def lower(value: Any, keep: list[object]) -> tuple[Any, ...]:
+            # A record's fields are the error's own.
+            plan = cases[value.case]
+            is_record = plan is not None and plan.kind == ffi.WASMTIME_COMPONENT_RECORD.value
+            return variant.lower((value.case, value if is_record else next(iter(value.args), None)), keep)
+
+        def made(case: str, lift: Callable[[int], Any] | None) -> Callable[[int], Exception]:
+            cls = self.cls(case)
             if lift is None:
                 return lambda _at: cls()
             # A record of the error's own fields is that error already.
             return lambda at: payload if isinstance(payload := lift(at), Exception) else cls(payload)
 
-        exceptions = self.name(
-            {
-                case.encode(): exception(self.cls(case), None if plan is None else self.names[self.value(plan)])
-                for case, plan in cases.items()
-            }
-        )
-        lift = f"{exceptions}[memory[{{1}}:{{1}} + {{0}}]]({{2}})"
-        return Plan(ffi.WASMTIME_COMPONENT_VARIANT.value, "QQQ", _output_only, lift)
+        return variant._replace(lower=lower, lift=f"{self.cases(cases, made)}[memory[{{1}}:{{1}} + {{0}}]]({{2}})")
 
     def result(self, ok: Plan | None, err: Plan | None) -> Plan:
-        """A result is its value, or its error raised."""
+        """A result is its value, or its error raised; a text is what a `ValueError` says."""
 
-        def refuse(lift: Callable[[int], Exception]) -> Callable[[int], None]:
+        def refuse(lift: Callable[[int], Any]) -> Callable[[int], None]:
             def refuse(at: int) -> None:
-                raise lift(at)
+                raise error if isinstance(error := lift(at), Exception) else ValueError(error)
 
             return refuse
 

@@ -1,4 +1,4 @@
-"""One instance of the component: its functions, its lost state, and what it has in memory."""
+"""One instance of a component: its functions, its lost state, and what it has in memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -19,32 +20,54 @@ from ._lifetime import Token, token
 from .errors import ForkedError, LoadError, RegistryLostError, ThreadBudgetError
 
 _VERSION = "0.2.0"
-_WORLD = f"thread-budget:registry/thread-budget@{_VERSION}"
-_INTERFACES = [f"thread-budget:registry/{name}@{_VERSION}" for name in ("registry", "warnings")]
 
 #: Enough for a million threads.
 DEFAULT_MEMORY_LIMIT = 512 << 20
 
-
-#: The component that this package carries.
+#: The registry's component that this package carries.
 BUILT_IN = Path(__file__).with_name("thread_budget.wasm")
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """What a component exports, and what Python makes of it."""
+
+    name: str
+    """Its name in `wit/`, without the version."""
+    interfaces: tuple[str, ...]
+    """The interfaces of its package whose functions are called."""
+    contract: _codec.Contract
+    """Their types."""
+    lost: type[ThreadBudgetError]
+    """What a trap is, with wasmtime's account of it."""
+
+
+#: The registry's. No text of its is longer than a thread's id.
+REGISTRY = World(
+    "thread-budget:registry/thread-budget",
+    ("registry", "warnings"),
+    _codec.Contract({**contract.CLASSES, **errors.CASES}, longest=1_024, is_plain=False),
+    RegistryLostError,
+)
 
 
 class _Compiled:
     """A compiled component, and how its functions are called."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, world: World) -> None:
+        self._contract = world.contract
         config = Config()
         # A forked child has none of the threads that would compile.
         config.parallel_compilation = False
         self.engine = Engine(config)
         self.component = Component.from_file(self.engine, path)
         exports = self.component.type.exports(self.engine)
-        interfaces = {name: exports.get(name) for name in _INTERFACES}
+        package, _, _ = world.name.partition("/")
         self._types: dict[str, tuple[str, str, FuncType]] = {}
-        for interface, type_ in interfaces.items():
+        for interface in (f"{package}/{name}@{_VERSION}" for name in world.interfaces):
+            type_ = exports.get(interface)
             if not isinstance(type_, ComponentInstanceType):
-                raise LoadError(f"{path} is not a component of the world {_WORLD}")
+                raise LoadError(f"{path} is not a component of the world {world.name}@{_VERSION}")
             for name, item in type_.exports(self.engine).items():
                 if isinstance(item, FuncType):
                     self._types[_snake(name)] = (interface, name, item)
@@ -58,7 +81,7 @@ class _Compiled:
         interface, export, type_ = self._types[name]
         index = self.component.get_export_index(export, self.component.get_export_index(interface))
         try:
-            return _codec.compile_function(export, type_, {**contract.CLASSES, **errors.CASES}), index
+            return _codec.compile_function(export, type_, self._contract), index
         except TypeError as error:
             raise LoadError(f"this package does not fit the component: {export}: {error}") from error
 
@@ -69,16 +92,17 @@ def _snake(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _compiled(path: Path, _modified: int) -> _Compiled:
-    return _Compiled(path)
+def _compiled(path: Path, _modified: int, world: World) -> _Compiled:
+    return _Compiled(path, world)
 
 
 class Instance:
     """What every function of an instance refers to."""
 
-    def __init__(self, context: ctypes.c_void_p, store: Token) -> None:
+    def __init__(self, context: ctypes.c_void_p, store: Token, when_lost: type[ThreadBudgetError]) -> None:
         self.context = context
         self._store = store
+        self._when_lost = when_lost
         # Calls that belong together are made with it held. Reentrant, since a finaliser may call in the midst of them.
         self.lock = threading.RLock()
         self.lost: ThreadBudgetError | None = None
@@ -93,7 +117,7 @@ class Instance:
     def trapped(self, error: int) -> None:
         """A call trapped: what is in memory cannot be trusted any more."""
         reason = str(WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t))))
-        self.lost = RegistryLostError(reason)
+        self.lost = self._when_lost(reason)
         self.refuse()
 
 
@@ -136,14 +160,14 @@ _get_func = _codec.c_function("wasmtime_component_instance_get_func", ctypes.c_b
 
 
 class Calls:
-    """The component with its memory. Its functions are attributes: `calls.has_budget("a")`.
+    """A component with its memory. Its functions are attributes: `calls.has_budget("a")`.
 
     Any Python thread may call; calls take turns.
     """
 
-    def __init__(self, path: Path, memory_limit: int = DEFAULT_MEMORY_LIMIT) -> None:
+    def __init__(self, path: Path, memory_limit: int = DEFAULT_MEMORY_LIMIT, world: World = REGISTRY) -> None:
         try:
-            self._compiled = _compiled(path, path.stat().st_mtime_ns)
+            self._compiled = _compiled(path, path.stat().st_mtime_ns, world)
             store = Store(self._compiled.engine)
             store.set_limits(memory_size=memory_limit)
             self._exports = Linker(self._compiled.engine).instantiate(store, self._compiled.component)
@@ -155,7 +179,7 @@ class Calls:
         # From here on the store is not freed by wasmtime's class, but by a token.
         address = ctypes.cast(store._consume(), ctypes.c_void_p)
         delete = _store_delete
-        self.instance = Instance(context, token(lambda: delete(address)))
+        self.instance = Instance(context, token(lambda: delete(address)), world.lost)
 
     def names(self) -> list[str]:
         """The names of all functions."""

@@ -205,3 +205,15 @@ class RegistryLostError(ThreadBudgetError):
             "the component trapped and the registry is lost; make a new one, and restore its last "
             f"snapshot if there is one ({self.reason})"
         )
+
+
+class PolicyLostError(ThreadBudgetError):
+    """The component that decides what becomes of a request trapped. The request fails; the next is not affected."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """wasmtime's account of the trap."""
+
+    def __str__(self) -> str:
+        return f"the policy trapped, and decides nothing more of this request ({self.reason})"

@@ -179,7 +179,13 @@ class ThreadBudgetRegistry(RegistryCalls):
 
     def reset_thread(self, thread_id: str) -> None:
         """Forget the thread: its next use starts from zero. One that was opened starts from zero in its place."""
-        self._forget(self._calls.reset_thread, thread_id)
+        with self._calls.instance.lock:
+            # No other thread's budget goes with it.
+            known = self._known(thread_id)
+            is_kept = known is not None and known.keep()
+            self._calls.reset_thread(thread_id)
+            if known is not None and not (is_kept and not known.is_detached):
+                del self._budgets[thread_id]
 
     def cleanup_thread(self, thread_id: str) -> ThreadBudget | None:
         """Forget the thread, and every thread below it, and return its final budget; None when it does not exist."""
