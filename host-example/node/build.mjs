@@ -1,10 +1,10 @@
-// Makes the package: `node build.mjs [COMPONENT]`. The component becomes JavaScript (jco), the wrapper and
-// it one file with no need for a file system or a network (esbuild), and the types are written (tsc).
+// Makes the package: `node build.mjs [COMPONENT]`. The components become JavaScript (jco), the wrapper and
+// they modules with no need for a file system or a network (esbuild), and the types are written (tsc).
 import { transpileBytes } from "@bytecodealliance/jco-transpile";
 import { $init, generateTypes } from "@bytecodealliance/jco-transpile/component";
 import { build as bundle } from "esbuild";
 import { spawnSync } from "node:child_process";
-import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -13,11 +13,24 @@ const here = dirname(fileURLToPath(import.meta.url));
 /** Why a build stopped, in a line that says what to do. */
 export class BuildError extends Error {}
 
-/** The component that the Rust host ships. */
+/** The components that the Rust hosts ship: the registry, and the router's policy. */
 const COMPONENT = join(here, "../rust/component/thread_budget.wasm");
+const POLICY = join(here, "../serve/component/thread_budget_router.wasm");
 
-/** The component as a JavaScript module that calls it, and a table of the core modules in it. */
-async function transpile(component, folder) {
+/** The registry's component as a JavaScript module, of the contract that the package is written for. */
+async function transpileRegistry(component) {
+  const folder = join(here, "build/component");
+  await transpile(component, folder, async (files) => {
+    for (const [path, described] of await describedTypes()) {
+      const differs = !files[path] || declarations(files[path]) !== declarations(described);
+      if (differs) throw new BuildError(`${component} is not of the contract in wit/: ${path} differs`);
+      files[path] = described;
+    }
+  });
+}
+
+/** A component as a JavaScript module that calls it, and a table of the core modules in it. */
+async function transpile(component, folder, check = async () => {}) {
   const { files, imports } = await transpileBytes(await readFile(component), {
     name: "component",
     instantiation: "sync",
@@ -29,12 +42,8 @@ async function transpile(component, folder) {
   });
   if (imports.length > 0) throw new BuildError(`${component} imports ${imports.join(", ")}; thread-budget imports nothing`);
 
+  await check(files);
   await rm(folder, { recursive: true, force: true });
-  for (const [path, described] of await describedTypes()) {
-    const differs = !files[path] || declarations(files[path]) !== declarations(described);
-    if (differs) throw new BuildError(`${component} is not of the contract in wit/: ${path} differs`);
-    files[path] = described;
-  }
   for (const [path, bytes] of Object.entries(files)) {
     await mkdir(dirname(join(folder, path)), { recursive: true });
     await writeFile(join(folder, path), bytes);
@@ -66,12 +75,16 @@ function declarations(types) {
   return new TextDecoder().decode(types).replace(beside, "").replace(/\s+/g, " ");
 }
 
-/** The package as one module, `outfile`, with a component inside. */
+/** The package without its `fetch` as one module, `outfile`, with a component inside. */
 export async function bundlePackage(component, outfile) {
-  await transpile(component, join(here, "build/component"));
+  await transpileRegistry(component);
+  await bundleFrom(["index.ts"], { outfile });
+}
+
+async function bundleFrom(sources, to) {
   await bundle({
-    entryPoints: [join(here, "src/index.ts")],
-    outfile,
+    ...to,
+    entryPoints: sources.map((source) => join(here, "src", source)),
     bundle: true,
     format: "esm",
     platform: "neutral",
@@ -92,12 +105,16 @@ export async function bundlePackage(component, outfile) {
 
 async function main() {
   const component = process.argv[2] ?? COMPONENT;
-  const outfile = join(here, "dist/index.js");
-  await rm(dirname(outfile), { recursive: true, force: true });
-  await bundlePackage(component, outfile);
+  const outdir = join(here, "dist");
+  await rm(outdir, { recursive: true, force: true });
+  await transpileRegistry(component);
+  await transpile(POLICY, join(here, "build/policy"));
+  await copyFile(join(here, "../../LICENSE"), join(here, "LICENSE"));
+  // What both modules need is a third one.
+  await bundleFrom(["index.ts", "fetch.ts"], { outdir, splitting: true });
   const tsc = spawnSync(process.execPath, [join(here, "node_modules/typescript/bin/tsc"), "-p", here], { stdio: "inherit" });
   if (tsc.status !== 0) throw new BuildError("the types do not fit: see the messages above");
-  console.log(`${relative(process.cwd(), outfile)} from ${relative(process.cwd(), component)}`);
+  console.log(`${relative(process.cwd(), outdir)} from ${relative(process.cwd(), component)}`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

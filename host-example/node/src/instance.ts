@@ -1,20 +1,16 @@
 import cores from "../build/component/cores.js";
 import { instantiate, type Root } from "../build/component/component.js";
+import type { RegistryError } from "../build/component/interfaces/thread-budget-registry-types.js";
+import { compiler } from "./cores.js";
 import { InstanceLostError, liftError } from "./errors.js";
 import { lift } from "./lift.js";
 import { ThreadBudget } from "./thread-budget.js";
 
-/** Compiled once, however many registries there are. */
-const compiled = new Map<string, WebAssembly.Module>();
+const core = compiler(cores);
 
-function core(name: string): WebAssembly.Module {
-  let module = compiled.get(name);
-  if (!module) {
-    const bytes = cores[name];
-    if (!bytes) throw new Error(`the component has no core module ${name}; build the package anew`);
-    compiled.set(name, (module = new WebAssembly.Module(bytes)));
-  }
-  return module;
+/** Whether what was thrown is an error of the contract: a plain record, since the component is transpiled so. */
+export function isRefusal(thrown: unknown): thrown is RegistryError {
+  return typeof thrown === "object" && thrown !== null && "tag" in thrown;
 }
 
 /** An instance of the component, and the only way into it. */
@@ -27,13 +23,21 @@ export class Instance {
    * contract's errors, are this package's; anything else that is thrown loses the instance.
    */
   call(subject: object, name: string | symbol, lowered: unknown[]): unknown {
-    if (this.#lost) throw this.#lost;
     try {
-      const result = (subject as Record<string | symbol, (...lowered: unknown[]) => unknown>)[name]!(...lowered);
+      const result = this.raw(() => (subject as Record<string | symbol, (...lowered: unknown[]) => unknown>)[name]!(...lowered));
       return result instanceof this.exports.registry.ThreadBudget ? new ThreadBudget(this, result) : lift(result);
     } catch (error) {
-      // The contract's errors are plain records, since the component is transpiled so.
-      if (typeof error === "object" && error !== null && "tag" in error) throw liftError(error as Parameters<typeof liftError>[0]);
+      throw isRefusal(error) ? liftError(error) : error;
+    }
+  }
+
+  /** Make a call, with what the component itself takes and gives. */
+  raw<T>(call: (exports: Root) => T): T {
+    if (this.#lost) throw this.#lost;
+    try {
+      return call(this.exports);
+    } catch (error) {
+      if (isRefusal(error)) throw error;
       this.#lost = new InstanceLostError(error);
       throw this.#lost;
     }

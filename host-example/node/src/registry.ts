@@ -26,11 +26,15 @@ export interface Calls extends Omit<Methods<typeof wit>, "hold">, Methods<typeof
   hold(...given: Given<typeof wit.hold>): Held;
 }
 
+/** @internal The instance of a registry. */
+export let instanceOf: (registry: Calls) => Instance;
+
 /** The calls of the contract on an instance. */
 export abstract class Calls {
   readonly #instance = new Instance();
 
   static {
+    instanceOf = (registry) => registry.#instance;
     addCalls(Calls.prototype, calls.registry satisfies Every<typeof wit>, (self, name, lowered) =>
       self.#instance.call(self.#instance.exports.registry, name, lowered),
     );
