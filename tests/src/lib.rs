@@ -4,6 +4,7 @@
 pub mod agreement;
 pub mod call;
 pub mod crash;
+pub mod disk;
 pub mod fuzz;
 pub mod model;
 pub mod provider;

@@ -10,6 +10,7 @@ use thread_budget_host::{
     Acknowledgement, COMPONENT, CallError, DATABASE_FORMAT, Durability, LoadError, LostCalls, Note,
     RegistryBuilder, Severity, StorageError, ThreadOptions, ThreadState, Threshold, UsageEntry,
 };
+use thread_budget_tests::disk::SmallDisk;
 
 fn at(path: &Path) -> RegistryBuilder {
     RegistryBuilder::default().database(path).tokens_per_thread(1_000)
@@ -217,6 +218,7 @@ fn what_is_not_a_sound_file_is_left_alone() {
     let sound = fs::read(&path).expect("a file");
     let mut foreign = Vec::new();
     for (what, content) in [
+        ("nothing", Vec::new()),
         ("text", b"these are my notes, not a database".to_vec()),
         ("zeros", vec![0; 100_000]),
         ("a truncated file", sound[..sound.len() / 2].to_vec()),
@@ -292,43 +294,14 @@ fn one_instance_only() {
     assert!(!path.exists());
 }
 
-/// A small file system of its own, where this process may make one; said loudly where not.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=4m", "none"])
-            .arg(folder.path())
-            .output()
-            .is_ok_and(|output| output.status.success());
-        if !mounted {
-            eprintln!("SKIPPED: only root can mount the small disk that this test fills");
-        }
-        mounted.then(|| Self(folder))
-    }
-
-    fn remount_read_only(&self) {
-        let status = Command::new("mount").args(["-o", "remount,ro"]).arg(self.0.path()).status();
-        assert!(status.expect("it runs").success());
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_is_an_error_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount() else { return };
     for durability in [Durability::Batched, Durability::Immediate] {
-        let path = disk.0.path().join(format!("{durability:?}.redb"));
+        let path = disk.path().join(format!("{durability:?}.redb"));
         let registry = build(at(&path).durability(durability).tokens_per_thread(u64::MAX));
         registry.consume("a", 1, 0).expect("recorded");
-        let filler = disk.0.path().join("filler");
+        let filler = disk.path().join("filler");
         assert!(fs::write(&filler, vec![1; 5 << 20]).is_err(), "the disk is full");
 
         let mut recorded = 1;
@@ -366,10 +339,10 @@ fn entries(n: u64) -> Vec<UsageEntry> {
 #[test]
 fn a_read_only_file_is_an_error() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let path = disk.0.path().join("budgets.redb");
+    let path = disk.path().join("budgets.redb");
     fill(&open(&path));
     let before = fs::read(&path).expect("a file");
-    disk.remount_read_only();
+    assert!(disk.remount_read_only());
     let result = at(&path).build();
     assert!(matches!(result, Err(LoadError::Storage(StorageError::Io { .. }))), "{result:?}");
     assert!(fs::read(&path).expect("a file") == before);
@@ -470,9 +443,9 @@ fn a_full_instance_is_restored() {
 #[test]
 fn callers_of_a_failed_write_are_told() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let path = disk.0.path().join("budgets.redb");
+    let path = disk.path().join("budgets.redb");
     let registry = build(at(&path).tokens_per_thread(u64::MAX));
-    let filler = disk.0.path().join("filler");
+    let filler = disk.path().join("filler");
     assert!(fs::write(&filler, vec![1; 5 << 20]).is_err(), "the disk is full");
     let recorded: Vec<u64> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..16)

@@ -81,9 +81,20 @@ pub(super) struct ServeArgs {
     /// Where operators reach it. [file: admin.listen] [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS", env = "THREAD_BUDGET_ADMIN_LISTEN")]
     admin_listen: Option<SocketAddr>,
-    /// What operators authenticate with; needed when other machines can reach it. [file: admin.token]
+    /// What operators authenticate with, 16 bytes or more; needed when other machines can reach it.
+    /// [file: admin.token]
     #[arg(long, value_name = "TOKEN", env = "THREAD_BUDGET_ADMIN_TOKEN", hide_env_values = true)]
     admin_token: Option<String>,
+    /// TLS towards operators: the certificate and those that lead to a known one, PEM. [file: admin.tls.cert]
+    #[arg(long, value_name = "FILE", env = "THREAD_BUDGET_ADMIN_TLS_CERT", requires = "admin_tls_key")]
+    admin_tls_cert: Option<PathBuf>,
+    /// Its private key, PEM. [file: admin.tls.key]
+    #[arg(long, value_name = "FILE", env = "THREAD_BUDGET_ADMIN_TLS_KEY", requires = "admin_tls_cert")]
+    admin_tls_key: Option<PathBuf>,
+    /// Let other machines reach it without TLS: who can read what passes on the network then has the token.
+    /// [file: admin.clear_text] [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", env = "THREAD_BUDGET_ADMIN_CLEAR_TEXT")]
+    admin_clear_text: Option<bool>,
     /// The least urgent messages of the log on standard error: off, error, warn, info, debug.
     #[arg(long, value_name = "LEVEL", env = "THREAD_BUDGET_LOG", default_value = "info")]
     log: LevelFilter,
@@ -114,6 +125,10 @@ struct BudgetArgs {
     /// The most memory the budgets may take, in bytes. [default: 512 MiB]
     #[arg(long, value_name = "BYTES", env = "THREAD_BUDGET_MAX_MEMORY_BYTES")]
     max_memory_bytes: Option<usize>,
+    /// After how long a thread is forgotten that nobody uses; one of the same name begins anew then.
+    /// [default: never]
+    #[arg(long, value_name = "MS", env = "THREAD_BUDGET_FORGET_AFTER_MS")]
+    forget_after_ms: Option<u64>,
     /// Warn at this percent of the limit; repeat for several, or separate them by commas.
     /// [file: router.thresholds] [default: 75=warning,90=critical,95=final]
     #[arg(
@@ -329,8 +344,14 @@ impl ServeArgs {
         if let Some(token) = self.admin_token.clone() {
             config.admin.token = Some(token);
         }
+        if let (Some(cert), Some(key)) = (self.admin_tls_cert.clone(), self.admin_tls_key.clone()) {
+            config.admin.tls = Some(Tls { cert, key });
+        }
+        if let Some(clear_text) = self.admin_clear_text {
+            config.admin.clear_text = clear_text;
+        }
         let BudgetArgs { thresholds, .. } = &self.budgets;
-        replace!(config, self.budgets => database, durability, tokens_per_thread, max_threads, max_memory_bytes);
+        replace!(config, self.budgets => database, durability, tokens_per_thread, max_threads, max_memory_bytes, forget_after_ms);
         if !thresholds.is_empty() {
             config.set_thresholds(thresholds);
         }
@@ -341,7 +362,11 @@ impl ServeArgs {
         replace!(config.limits, self.limits =>
             max_concurrent_requests, max_connections, instance_memory_bytes, total_memory_bytes, cpu_ms);
         replace!(config, self.limits => header_timeout_ms, shutdown_timeout_ms);
-        config.check().map_err(invalid)?;
+        let checked = config.check().map_err(|error| match &self.config {
+            Some(path) => error.of_file(path),
+            None => error,
+        });
+        checked.map_err(invalid)?;
         Ok(config)
     }
 }
@@ -388,10 +413,24 @@ async fn serve(
     });
     stop.notified().await;
     tracing::info!("stopping; a second signal stops at once");
-    running.shutdown().await;
+    let unrecorded = running.shutdown().await;
     upkeep.abort();
-    tracing::info!("stopped");
-    Ok(())
+    for what in &unrecorded {
+        tracing::error!("NOT recorded: {what}");
+    }
+    if unrecorded.is_empty() {
+        tracing::info!("stopped");
+        return Ok(());
+    }
+    Err(Failure::Other(format!(
+        "stopped, and of what requests used {} not recorded",
+        counted(unrecorded.len())
+    )))
+}
+
+/// Of what is told line by line.
+fn counted(lines: usize) -> String {
+    if lines == 1 { "1 line above is".into() } else { format!("{lines} lines above are") }
 }
 
 /// Told of the first signal to stop. The second stops at once.
@@ -417,7 +456,8 @@ fn introduce(config: &Config, max_tokens_per_thread: u64, running: &Running) -> 
         "agents",
         &format!("{scheme}://{}/v1 {FAINT}without /v1 for Anthropic's clients{FAINT:#}", running.address()),
     )?;
-    line("operators", &format!("http://{}", running.admin_address()))?;
+    let scheme = if config.admin.tls.is_some() { "https" } else { "http" };
+    line("operators", &format!("{scheme}://{}", running.admin_address()))?;
     for Upstream { url, models, .. } in &config.upstreams {
         let models =
             if models.is_empty() { "all models".into() } else { format!("{}…", models.join("… ")) };

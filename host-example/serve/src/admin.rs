@@ -3,7 +3,7 @@
 //! | route | answers |
 //! | --- | --- |
 //! | `GET /` | the live page |
-//! | `GET /healthz` | 200 when the registry answers, 503 otherwise |
+//! | `GET /healthz`, `GET /readyz` | 200 when the registry answers and what requests use can be recorded, 503 otherwise; requests that cost a budget are then answered with 503 too |
 //! | `GET /threads?after=ID&limit=N` | `{"threads": [...], "next": ID}`: up to `N` (100, at most 1,000) [`Thread`]s after that one, parents before their children, otherwise in the registry's own order; `next` is null at the end |
 //! | `GET /threads?top=N` | the same with the `N` (at most 500) largest and their ancestors, the largest first |
 //! | `GET /threads/{id}` | a [`Thread`] with its `children` (ids, the first 1,000) and their `child_count`; 404 when it does not exist |
@@ -14,26 +14,27 @@
 //! | `GET /metrics` | the metrics, for Prometheus; 404 when they are off |
 //!
 //! An id is percent-encoded in a path. Errors are `{"error": {"type": ..., "message": ...}}`. With a token
-//! everything but the page and `/healthz` wants `Authorization: Bearer TOKEN`. Without one only this machine
-//! can ask, as `localhost` or a loopback address, and pages of elsewhere cannot.
+//! everything but the page, `/healthz` and `/readyz` wants `Authorization: Bearer TOKEN`; wrong ones are answered
+//! one after the other, five in a second. Without one only this machine can ask, as `localhost` or a loopback
+//! address, and pages of elsewhere cannot.
 //!
 //! A thread's numbers are those of now. Its relations and pending warnings, the totals and which threads
 //! are the largest are found in one pass over all threads, which is repeated when somebody asks and twenty
 //! times as long as it took has passed: with 100,000 threads they are a second or so old.
 
 mod guard;
+mod listener;
 mod live;
 mod threads;
 
 pub use live::Live;
 pub use threads::{Thread, Totals};
 
-use super::listener::accept;
-use super::{Events, UnidentifiedClients};
-use crate::config::needs_token;
+use super::config::{AdminConfig, ConfigError};
+use super::{Events, Health, RouterError, UnidentifiedClients, tls};
 use crate::events::Event;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, WWW_AUTHENTICATE,
     X_CONTENT_TYPE_OPTIONS,
@@ -43,21 +44,17 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use guard::Token;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use thread_budget_host::{CallError, InvalidInput, Registry, check_id};
 use threads::{MAX_LARGEST, Threads};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 /// The most threads of a page, and the most children that are named.
@@ -69,12 +66,6 @@ const MAX_WATCHERS: usize = 64;
 
 /// The longest body, in bytes; the largest limit takes 40.
 const MAX_BODY: usize = 4_096;
-
-/// The most connections at a time, watchers among them.
-const MAX_CONNECTIONS: usize = 256;
-
-/// How long a request's head may take to arrive, and the next request of a connection.
-const HEAD_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long the registry may take to show that it is well.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
@@ -91,8 +82,10 @@ pub struct Admin {
     pub events: Events,
     /// The clients whose requests name no thread.
     pub unidentified: UnidentifiedClients,
-    /// What a caller must know; none is for loopback addresses only.
-    pub token: Option<String>,
+    /// Whether what requests use can be recorded.
+    pub health: Health,
+    /// Who may ask, and how. Where it listens the listener says.
+    pub config: AdminConfig,
     /// Where the metrics of `GET /metrics` come from.
     pub metrics: Option<PrometheusHandle>,
 }
@@ -100,15 +93,12 @@ pub struct Admin {
 /// Why the admin side could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Others than this machine could reach it, and nothing would keep them from changing limits.
-    #[error(
-        "the admin side would listen on {address}, which others can reach, without a token; \
-         set one, or listen on a loopback address such as 127.0.0.1:8081"
-    )]
-    NoToken {
-        /// The address.
-        address: SocketAddr,
-    },
+    /// Others than those who are meant to could ask.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] RouterError),
     /// The listener failed.
     #[error("the admin side cannot listen: {0}")]
     Listen(#[from] io::Error),
@@ -120,37 +110,21 @@ impl Admin {
     /// # Errors
     /// See [`AdminError`].
     pub async fn serve(self, listener: TcpListener) -> Result<(), AdminError> {
-        check_address(listener.local_addr()?, self.token.as_deref())?;
-        let service = TowerToHyperService::new(router(self));
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                stream = accept(&listener), if connections.len() < MAX_CONNECTIONS => {
-                    connections.spawn(http.serve_connection(TokioIo::new(stream), service.clone()));
-                }
-                Some(_) = connections.join_next() => {}
-            }
-        }
+        self.config.check_at(listener.local_addr()?)?;
+        let tls = self.config.tls.as_ref().map(|tls| tls::acceptor(tls, &["http/1.1"])).transpose()?;
+        listener::listen(listener, router(self), tls).await;
+        Ok(())
     }
 }
 
-/// Whether the admin side may listen there.
-pub(crate) fn check_address(address: SocketAddr, token: Option<&str>) -> Result<(), AdminError> {
-    if token.is_none() && needs_token(address) {
-        return Err(AdminError::NoToken { address });
-    }
-    Ok(())
-}
-
-/// The admin side's routes. Where they are served must have passed [`check_address`].
-pub(crate) fn router(admin: Admin) -> Router {
+/// The admin side's routes. Where they are served must have passed [`AdminConfig::check_at`].
+fn router(admin: Admin) -> Router {
     let shared = Arc::new(Shared {
         threads: Arc::new(Threads::new(admin.registry.blocking())),
         events: admin.events,
         unidentified: admin.unidentified,
-        token: admin.token.as_deref().map(Token::new),
+        health: admin.health,
+        token: admin.config.token.as_deref().map(Token::new),
         metrics: admin.metrics,
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
     });
@@ -162,6 +136,7 @@ pub(crate) fn router(admin: Admin) -> Router {
             get(async || file("text/javascript; charset=utf-8", include_str!("page/script.js"))),
         )
         .route("/healthz", get(health))
+        .route("/readyz", get(health))
         .route("/threads", get(list))
         .route("/threads/{id}", get(show).delete(clean_up))
         .route("/threads/{id}/limit", post(set_limit))
@@ -170,8 +145,7 @@ pub(crate) fn router(admin: Admin) -> Router {
         .route("/metrics", get(metrics))
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::Method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), listener::let_in))
         .layer(middleware::map_response(async |mut response: Response| {
             let headers = response.headers_mut();
             for (name, value) in [
@@ -192,6 +166,7 @@ struct Shared {
     threads: Arc<Threads>,
     events: Events,
     unidentified: UnidentifiedClients,
+    health: Health,
     token: Option<Token>,
     metrics: Option<PrometheusHandle>,
     watchers: Arc<Semaphore>,
@@ -206,7 +181,11 @@ fn file(content_type: &'static str, content: &'static str) -> impl IntoResponse 
 async fn health(State(shared): Admins) -> Result<&'static str, Error> {
     let answers = with_threads(&shared, |threads| Ok(threads.registry.answers()?));
     timeout(HEALTHY_WITHIN, answers).await.map_err(|_| Error::Slow)??;
-    Ok("ok\n")
+    match shared.health.trouble() {
+        // Everybody may ask: what is wrong with which file the log says.
+        Some(_) => Err(Error::NotRecorded),
+        None => Ok("ok\n"),
+    }
 }
 
 #[derive(Deserialize)]
@@ -345,8 +324,14 @@ enum Error {
     ForeignHost,
     #[error("requests of other pages are refused")]
     CrossOrigin,
+    #[error("the body is longer than {MAX_BODY} bytes, or broke off")]
+    LongBody,
+    #[error("the body took too long to arrive")]
+    SlowBody,
     #[error("there are {MAX_WATCHERS} watchers already")]
     TooManyWatchers,
+    #[error("what requests use cannot be recorded, so none is admitted; the log says why")]
+    NotRecorded,
     #[error("the registry did not answer within {HEALTHY_WITHIN:?}")]
     Slow,
     #[error("the request failed; the log says why")]
@@ -365,12 +350,16 @@ impl Error {
                 (StatusCode::BAD_REQUEST, "invalid_request_error")
             }
             Self::Rejected { status, .. } => (*status, "invalid_request_error"),
+            Self::LongBody => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request_error"),
+            Self::SlowBody => (StatusCode::REQUEST_TIMEOUT, "invalid_request_error"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "unauthorized"),
             Self::ForeignHost | Self::CrossOrigin => (StatusCode::FORBIDDEN, "forbidden"),
             Self::Call(CallError::TooManyThreads { .. }) => (StatusCode::CONFLICT, "too_many_threads"),
             Self::Failed => (StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
             Self::TooManyWatchers => (StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers"),
-            Self::Slow | Self::Call(_) => (StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable"),
+            Self::NotRecorded | Self::Slow | Self::Call(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable")
+            }
         }
     }
 }

@@ -2,13 +2,15 @@
 
 use super::debts::{Debt, Debts, End, may_pass};
 use super::events::{Event, Events};
+use super::forget::Uses;
 use super::kept::Stays;
 use super::policy::contract;
 use super::translate::{Translate, refusal};
 use std::mem;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thread_budget_host::{
-    Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Registry, ThreadOptions,
+    Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Note, Registry,
+    ThreadOptions,
 };
 
 /// The registry, and who hears of what is done to it. Cheap to clone.
@@ -19,6 +21,8 @@ pub(super) struct Budgets {
     pub(super) debts: Debts,
     /// Holds of responses in the background.
     pub(super) stays: Stays,
+    /// When threads were used.
+    pub(super) uses: Uses,
     /// What is charged for a request whose exchange broke after it was sent.
     pub(super) lost_calls: LostCalls,
     /// How long a request may take.
@@ -69,19 +73,20 @@ impl Budgets {
                 match settled {
                     Ok(consumed) => {
                         self.consumed(thread_id, &consumed).await;
-                        Ok(())
+                        Ok(true)
                     }
                     Err(error) => Err(error),
                 }
             }
             End::Release => {
-                self.registry.release(thread_id, request_id).await.map(|_| self.changed(thread_id))
+                self.registry.release(thread_id, request_id).await.inspect(|_| self.changed(thread_id))
             }
         };
         match told {
+            Ok(true) => Ok(()),
             Err(error) if may_pass(&error) => Err(error),
-            // It was counted the time before, as it turns out.
-            Err(CallError::UnknownHold) | Ok(()) => Ok(()),
+            // It was told the time before, as it turns out. Perhaps the store does not have it yet.
+            Ok(false) | Err(CallError::UnknownHold) => self.confirm().await,
             Err(error) => {
                 tracing::error!(%error, "NOT counted: {debt}");
                 Ok(())
@@ -89,7 +94,15 @@ impl Budgets {
         }
     }
 
+    /// Wait until the registry's store has all that it was told.
+    pub(super) async fn confirm(&self) -> Result<(), CallError> {
+        // It is written behind everything else.
+        let note = Note { key: "serve".into(), value: Vec::new() };
+        self.registry.consume_batch_noting(&[], |_| Some(note)).await.map(drop).map_err(|failed| failed.error)
+    }
+
     fn changed(&self, thread_id: &str) {
+        self.uses.used(thread_id);
         self.events.announce(|| Event::Changed { thread_id: thread_id.into() });
     }
 
@@ -116,16 +129,14 @@ pub(super) struct Account {
 impl Account {
     /// Open threads and hold, or change what is held.
     pub(super) async fn hold(&mut self, asked: contract::Hold) -> contract::Event {
-        if self.budgets.debts.are_late() {
-            return contract::Event::Unavailable(
-                "what was used before cannot be recorded at the moment".into(),
-            );
+        if self.budgets.debts.health().trouble().is_some() {
+            return unavailable();
         }
         match self.try_hold(asked).await {
             Ok(held) => contract::Event::Held(held.translate()),
             Err(error) => match refusal(error) {
                 Ok(refused) => contract::Event::NotHeld(refused),
-                Err(error) => unavailable(&error),
+                Err(error) => self.fails(&error),
             },
         }
     }
@@ -140,6 +151,14 @@ impl Account {
             least_completion_tokens,
         } = asked;
         let budgets = &self.budgets;
+        let _use = budgets.uses.begin().await;
+        for contract::Opening { thread_id, options } in &open {
+            [Some(thread_id), options.parent.as_ref()]
+                .into_iter()
+                .flatten()
+                .for_each(|id| budgets.uses.used(id));
+        }
+        budgets.uses.used(&thread_id);
         for opening in open {
             budgets.open(opening).await?;
         }
@@ -210,9 +229,18 @@ impl Account {
                     hold.over();
                     contract::Event::NotSettled(refused)
                 }
-                Err(error) => unavailable(&error),
+                Err(error) => self.fails(&error),
             },
         }
+    }
+
+    /// The registry could not be told something.
+    fn fails(&self, error: &CallError) -> contract::Event {
+        tracing::error!(%error, "the registry is out of reach");
+        if may_pass(error) {
+            self.budgets.debts.fails(error);
+        }
+        unavailable()
     }
 
     /// Let go of what is held. Where that cannot be told it is owed.
@@ -224,7 +252,7 @@ impl Account {
                 self.budgets.changed(&hold.thread_id);
                 hold.over();
             }
-            Err(error) => tracing::error!(%error, "the registry cannot be told"),
+            Err(error) => _ = self.fails(&error),
         }
     }
 
@@ -289,9 +317,9 @@ impl Account {
     }
 }
 
-fn unavailable(error: &CallError) -> contract::Event {
-    tracing::error!(%error, "the registry is out of reach");
-    contract::Event::Unavailable(error.to_string())
+/// Agents need not know why.
+fn unavailable() -> contract::Event {
+    contract::Event::Unavailable("what requests use cannot be recorded at the moment".into())
 }
 
 /// What the registry keeps for an attempt at a provider. Dropped before its end was told, that is owed: what was

@@ -1,5 +1,6 @@
 //! What an operator can set: the file, and what all of it together must be.
 
+use super::place;
 use serde::Deserialize;
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -10,7 +11,7 @@ use thread_budget_host::{
 };
 use thread_budget_router_core as router;
 
-pub use router::{LostCalls, Scope, Unidentified, UnmeteredPaths, Upstream};
+pub use router::{Every, LostCalls, Scope, Unidentified, UnmeteredPaths, Upstream};
 
 /// The router's own settings, the table `[router]`: what it does with a request.
 pub type RouterConfig = router::Config;
@@ -66,6 +67,10 @@ pub struct Config {
     pub max_threads: Option<u32>,
     /// The most memory the registry's instance may have, in bytes, 1 MiB or more. 512 MiB unless set.
     pub max_memory_bytes: Option<usize>,
+    /// After how long a thread is forgotten that nobody uses, with all below it, in milliseconds; never unless set,
+    /// since a thread of the same name begins anew then. What a thread used still counts in those above it. With
+    /// `scopes` it is no less than their windows.
+    pub forget_after_ms: Option<u64>,
     /// The providers, in the order in which they are tried. At least one.
     pub upstreams: Vec<Upstream>,
     /// Certificates, PEM, that upstreams may be signed by, beside the usual ones.
@@ -120,12 +125,20 @@ pub struct Tls {
 pub struct AdminConfig {
     /// Where operators reach it. 127.0.0.1:8081 unless set; port 0 is any free one.
     pub listen: SocketAddr,
-    /// What they authenticate with. Where others than this machine reach it there must be one.
+    /// What they authenticate with, 16 bytes or more. Where others than this machine reach it there must be one.
     pub token: Option<String>,
+    /// TLS towards operators. Without it they speak plain HTTP.
+    pub tls: Option<Tls>,
+    /// Whether others than this machine may reach it without TLS: who can read what passes on the network then has
+    /// the token. For a network of its own, such as that of a container.
+    pub clear_text: bool,
 }
 
 /// What every instance may have, beyond which it draws on what all have together.
 pub(crate) const FREE_MEMORY_BYTES: usize = 2 << 20;
+
+/// Nobody guesses one of so many, at five guesses in a second.
+const LEAST_TOKEN_BYTES: usize = 16;
 
 const LARGEST_MEMORY_BYTES: usize = 1 << 32;
 const MOST_REQUESTS: u32 = 10_000;
@@ -143,6 +156,7 @@ impl Default for Config {
             tokens_per_thread: None,
             max_threads: None,
             max_memory_bytes: None,
+            forget_after_ms: None,
             upstreams: Vec::new(),
             upstream_ca: None,
             scopes: Vec::new(),
@@ -170,7 +184,31 @@ impl Default for Limits {
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { listen: local(8081), token: None }
+        Self { listen: local(8081), token: None, tls: None, clear_text: false }
+    }
+}
+
+impl AdminConfig {
+    /// Whether it may listen there.
+    pub(crate) fn check_at(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        let Self { token, tls, clear_text, .. } = self;
+        let is_for_others = !address.ip().to_canonical().is_loopback();
+        require(
+            token.as_ref().is_none_or(|token| token.len() >= LEAST_TOKEN_BYTES),
+            "admin.token",
+            "at least 16 bytes, such as `openssl rand -hex 16` makes",
+        )?;
+        require(
+            token.is_some() || !is_for_others,
+            "admin.token",
+            "one is needed, since admin.listen can be reached from other machines",
+        )?;
+        require(
+            tls.is_some() || *clear_text || !is_for_others,
+            "admin.tls",
+            "admin.listen can be reached from other machines, and the network would carry the token as clear text: \
+             set a certificate and its key, listen on a loopback address, or allow it with admin.clear_text",
+        )
     }
 }
 
@@ -196,6 +234,16 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: Box<ConfigError>,
     },
+    /// The same, in a line of it.
+    #[error("{}: line {line}: {source}", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        source: Box<ConfigError>,
+    },
     /// The router could not work by it.
     #[error(transparent)]
     Router(#[from] router::ConfigError),
@@ -207,6 +255,28 @@ pub enum ConfigError {
         /// What it must be.
         reason: &'static str,
     },
+}
+
+impl ConfigError {
+    /// Say where it comes from, if it is that file that says it.
+    #[must_use]
+    pub fn of_file(self, path: &Path) -> Self {
+        let (name, text) = match &self {
+            Self::Router(error) => match error.setting() {
+                Some((name, text)) => (name, text),
+                None => return self,
+            },
+            Self::Field { field, .. } => (*field, None),
+            _ => return self,
+        };
+        let Ok(file) = std::fs::read_to_string(path) else { return self };
+        let is_of_file = Config::from_toml(&file)
+            .is_ok_and(|config| config.check().is_err_and(|error| error.to_string() == self.to_string()));
+        match place::line_of(&file, name, text).filter(|_| is_of_file) {
+            Some(line) => Self::Line { path: path.into(), line, source: Box::new(self) },
+            None => self,
+        }
+    }
 }
 
 impl Config {
@@ -234,9 +304,6 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Router`], [`ConfigError::Field`].
     pub fn check(&self) -> Result<(), ConfigError> {
-        let require = |holds: bool, field, reason| {
-            if holds { Ok(()) } else { Err(ConfigError::Field { field, reason }) }
-        };
         require(
             self.router.upstreams.is_empty(),
             "router.upstreams",
@@ -258,6 +325,7 @@ impl Config {
             "max_memory_bytes",
             "at least 1 MiB",
         )?;
+        self.check_forgetting()?;
         let Limits { max_concurrent_requests, max_connections, instance_memory_bytes, cpu_ms, .. } =
             self.limits;
         require(
@@ -273,12 +341,24 @@ impl Config {
         )?;
         require(cpu_ms > 0, "limits.cpu_ms", "at least 1")?;
         require(self.header_timeout_ms > 0, "header_timeout_ms", "at least 1")?;
-        let AdminConfig { listen, token } = &self.admin;
-        require(token.as_ref().is_none_or(|token| !token.is_empty()), "admin.token", "it is empty")?;
+        self.admin.check_at(self.admin.listen)
+    }
+
+    /// Nobody gets a budget of a scope anew before its window is over.
+    fn check_forgetting(&self) -> Result<(), ConfigError> {
+        const DAY_MS: u64 = 24 * 3_600 * 1_000;
+        let Some(after) = self.forget_after_ms else { return Ok(()) };
+        require(after > 0, "forget_after_ms", "at least 1")?;
+        let within = |every: Option<Every>| match every {
+            None => false,
+            Some(Every::Month) => after >= 31 * DAY_MS,
+            Some(Every::Day) => after >= DAY_MS,
+        };
         require(
-            token.is_some() || !needs_token(*listen),
-            "admin.token",
-            "one is needed, since admin.listen can be reached from other machines",
+            self.scopes.iter().all(|scope| within(scope.every)),
+            "forget_after_ms",
+            "at least a scope's window: 2,678,400,000 for a month, 86,400,000 for a day; a scope without one is never \
+             to be forgotten",
         )
     }
 
@@ -328,9 +408,8 @@ impl Config {
     }
 }
 
-/// Whether others than this machine could reach the address, so that operators must say who they are.
-pub(crate) fn needs_token(address: SocketAddr) -> bool {
-    !address.ip().to_canonical().is_loopback()
+fn require(holds: bool, field: &'static str, reason: &'static str) -> Result<(), ConfigError> {
+    if holds { Ok(()) } else { Err(ConfigError::Field { field, reason }) }
 }
 
 fn for_router(&Threshold { percent, severity }: &Threshold) -> router::Threshold {

@@ -3,9 +3,9 @@
 //! that stay.
 
 use super::budgets::Budgets;
+use super::health::Health;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use thread_budget_host::CallError;
@@ -52,7 +52,7 @@ pub(super) struct Debts(Arc<Inner>);
 struct Inner {
     owed: Mutex<VecDeque<Debt>>,
     changed: Notify,
-    is_late: AtomicBool,
+    health: Health,
 }
 
 impl Debts {
@@ -70,16 +70,22 @@ impl Debts {
         self.owed().iter().cloned().collect()
     }
 
-    /// Whether one was tried in vain, and is still owed.
-    pub(super) fn are_late(&self) -> bool {
-        self.0.is_late.load(Ordering::Relaxed)
+    /// Whether the registry can be told.
+    pub(super) fn health(&self) -> &Health {
+        &self.0.health
     }
 
-    /// Until there is one.
+    /// The registry could not be told something. Whether it can be is tried until it can.
+    pub(super) fn fails(&self, error: &CallError) {
+        self.0.health.fails(&error.to_string());
+        self.0.changed.notify_waiters();
+    }
+
+    /// Until there is one, or something failed.
     async fn any(&self) {
         loop {
             let changed = self.0.changed.notified();
-            if !self.owed().is_empty() {
+            if !self.owed().is_empty() || self.0.health.trouble().is_some() {
                 return;
             }
             changed.await;
@@ -95,28 +101,42 @@ impl Debts {
     }
 
     /// Tell the registry all that there is, however long that takes.
-    pub(super) async fn pay_all(&self, budgets: &Budgets) {
-        while let Some(debt) = { self.owed().front().cloned() } {
-            match budgets.end(&debt).await {
-                Ok(()) => {
+    async fn pay_all(&self, budgets: &Budgets) {
+        loop {
+            let debt = { self.owed().front().cloned() };
+            let told = match &debt {
+                Some(debt) => budgets.end(debt).await,
+                None if self.0.health.trouble().is_some() => budgets.confirm().await,
+                None => return,
+            };
+            match (told, debt) {
+                (Ok(()), Some(debt)) => {
                     tracing::warn!("counted at last: {debt}");
                     self.owed().pop_front();
                 }
-                Err(error) => {
-                    self.0.is_late.store(true, Ordering::Relaxed);
-                    tracing::error!(%error, "not counted yet: {debt}");
+                (Ok(()), None) => self.0.health.recovers(),
+                (Err(error), _) => {
+                    self.fails(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         }
-        self.0.is_late.store(false, Ordering::Relaxed);
     }
 
-    /// Say what was never told.
-    pub(super) fn give_up(&self) {
-        for debt in self.owed().drain(..) {
-            tracing::error!("NOT counted: {debt}");
+    /// Tell the registry all that there is, and wait until its store has all of it, however long that takes.
+    pub(super) async fn pay_for_good(&self, budgets: &Budgets) {
+        loop {
+            self.pay_all(budgets).await;
+            match budgets.confirm().await {
+                Ok(()) => return,
+                Err(error) => self.fails(&error),
+            }
         }
+    }
+
+    /// What was never told.
+    pub(super) fn give_up(&self) -> Vec<String> {
+        self.owed().drain(..).map(|debt| debt.to_string()).collect()
     }
 }
 

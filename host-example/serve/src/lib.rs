@@ -32,11 +32,14 @@ mod date;
 mod debts;
 mod events;
 mod exchange;
+mod forget;
 mod headers;
+mod health;
 mod kept;
 mod keys;
 mod listener;
 mod memory;
+mod place;
 mod policy;
 mod reply;
 mod tls;
@@ -47,16 +50,18 @@ mod workers;
 
 pub use admin::{Admin, AdminError};
 pub use config::{
-    AdminConfig, Config, ConfigError, Limits, LostCalls, RouterConfig, Scope, Tls, Unidentified,
+    AdminConfig, Config, ConfigError, Every, Limits, LostCalls, RouterConfig, Scope, Tls, Unidentified,
     UnmeteredPaths, Upstream,
 };
 pub use events::{Event, Events};
+pub use health::Health;
 pub use unidentified::{UnidentifiedClient, UnidentifiedClients};
 
 use budgets::Budgets;
 use connections::Connections;
 use debts::Debts;
 use exchange::{Common, Exchanges};
+use forget::Uses;
 use kept::Stays;
 use keys::Keys;
 use listener::Server;
@@ -194,6 +199,7 @@ impl Router {
             events: Events::default(),
             debts: Debts::default(),
             stays: Stays::default(),
+            uses: Uses::new(config.forget_after_ms.map(Duration::from_millis)),
             lost_calls: config.lost_calls(),
             longest: Duration::from_millis(config.router.request_timeout_ms) + LAST_WORDS,
         };
@@ -232,8 +238,14 @@ impl Router {
             let workers = workers.clone();
             async move { listener::listen(listener, &workers, connections, stopped).await }
         };
-        let admin =
-            Admin { registry, events: events.clone(), unidentified, token: config.admin.token, metrics };
+        let admin = Admin {
+            registry,
+            events: events.clone(),
+            unidentified,
+            health: budgets.debts.health().clone(),
+            config: config.admin,
+            metrics,
+        };
         Ok(Running {
             address,
             admin_address,
@@ -247,6 +259,7 @@ impl Router {
             agents: tokio::spawn(agents),
             debtor: tokio::spawn(budgets.debts.clone().pay(budgets.clone())),
             keeper: tokio::spawn(budgets.stays.clone().watch(budgets.debts.clone())),
+            forgetter: tokio::spawn(budgets.uses.clone().watch(budgets.clone())),
             budgets,
             operators: tokio::spawn(async move {
                 if let Err(error) = admin.serve(admin_listener).await {
@@ -276,6 +289,7 @@ pub struct Running {
     agents: JoinHandle<()>,
     debtor: JoinHandle<()>,
     keeper: JoinHandle<()>,
+    forgetter: JoinHandle<()>,
     operators: JoinHandle<()>,
 }
 
@@ -299,9 +313,10 @@ impl Running {
     }
 
     /// Take no more requests, let those that run end within the configured time, and end the others: what they
-    /// may have used is charged. Then everything that was charged is in the database, if there is one; the log
-    /// says what could not be written.
-    pub async fn shutdown(mut self) {
+    /// may have used is charged. Then wait as long again until everything that was charged is in the database, if
+    /// there is one. What is not is told, each in words: it may be lost, or be counted by
+    /// [`LostCalls`] when the database is opened next.
+    pub async fn shutdown(mut self) -> Vec<String> {
         self.stop.send_replace(true);
         let done = async {
             // Whoever is still under way, an exchange whose client has left too, holds a permit.
@@ -324,17 +339,21 @@ impl Running {
             // What they still do is dropped, and what that held is owed.
             let _ = tokio::task::spawn_blocking(|| workers.end()).await;
         }
-        for task in [&mut self.keeper, &mut self.debtor] {
+        for task in [&mut self.forgetter, &mut self.keeper, &mut self.debtor] {
             task.abort();
             let _ = task.await;
         }
         let Budgets { debts, stays, .. } = &self.budgets;
         stays.charge_all(debts);
-        if tokio::time::timeout(LAST_WORDS, debts.pay_all(&self.budgets)).await.is_err() {
-            debts.give_up();
-        }
+        let paid =
+            tokio::time::timeout(self.timeout.max(LAST_WORDS), debts.pay_for_good(&self.budgets)).await;
         self.operators.abort();
         let _ = (&mut self.operators).await;
+        match (paid, debts.give_up()) {
+            (Ok(()), _) => Vec::new(),
+            (Err(_), unpaid) if unpaid.is_empty() => vec!["what was recorded last".into()],
+            (Err(_), unpaid) => unpaid,
+        }
     }
 }
 
@@ -343,6 +362,7 @@ impl Drop for Running {
         self.stop.send_replace(true);
         self.end.send_replace(true);
         self.agents.abort();
+        self.forgetter.abort();
         self.keeper.abort();
         self.debtor.abort();
         self.operators.abort();

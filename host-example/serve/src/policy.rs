@@ -113,7 +113,7 @@ impl Inner {
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let exports = self.pre.instantiate_async(&mut store).await?;
-        Ok(Instance { store, exports, cpu_left: self.most_cpu })
+        Ok(Instance { store, exports, cpu: Cpu::of(self.most_cpu) })
     }
 }
 
@@ -121,8 +121,7 @@ impl Inner {
 pub(super) struct Instance {
     store: Store<Memory>,
     exports: bindings::Router,
-    /// The processor time it may still take.
-    cpu_left: Duration,
+    cpu: Cpu,
 }
 
 impl Instance {
@@ -134,7 +133,7 @@ impl Instance {
     ) -> Result<contract::Turn, Broken> {
         let policy = self.exports.thread_budget_router_policy();
         let step = policy.call_step(&mut self.store, now_ms, event);
-        let turn = metered(&mut self.cpu_left, step).await.ok_or(Broken::Cpu)?;
+        let turn = metered(&mut self.cpu, step).await.ok_or(Broken::Cpu)?;
         turn.map_err(|error| self.broken(&error))
     }
 
@@ -169,24 +168,93 @@ fn engine(limits: &Limits) -> wasmtime::Result<Engine> {
     Engine::new(&config)
 }
 
+/// The processor time that an instance may still take.
+struct Cpu {
+    /// What it has measured.
+    left: Duration,
+    /// What its first turns may take by the clock before they are measured, too.
+    unmeasured: Duration,
+}
+
+impl Cpu {
+    fn of(most: Duration) -> Self {
+        Self { left: most, unmeasured: most }
+    }
+}
+
 /// Do work that waits for nothing but its next turn, unless it takes more processor time than is left.
 ///
-/// Asking for processor time costs more than most work does. So the first turn, which no work exceeds, counts
-/// by the clock, and only those that needed another are measured.
-async fn metered<R>(left: &mut Duration, work: impl Future<Output = R>) -> Option<R> {
+/// Asking for processor time costs more than most work does. So the first turns go by the clock, as long as all
+/// of them together might be within what is allowed; only then, and for work that needs another turn, it is
+/// measured. What a busy machine does meanwhile ends nothing.
+async fn metered<R>(cpu: &mut Cpu, work: impl Future<Output = R>) -> Option<R> {
     let mut work = pin!(work);
     let mut is_first = true;
     poll_fn(move |context| {
-        let (started, cpu) = (Instant::now(), (!is_first).then(ThreadTime::now));
+        let by_clock = is_first && !cpu.unmeasured.is_zero();
         is_first = false;
+        let (started, measured) = (Instant::now(), (!by_clock).then(ThreadTime::now));
         let result = work.as_mut().poll(context);
-        let used = cpu.map_or_else(|| started.elapsed().min(TURN), |cpu| cpu.elapsed());
-        *left = left.saturating_sub(used);
+        match measured {
+            Some(measured) => cpu.left = cpu.left.saturating_sub(measured.elapsed()),
+            None => cpu.unmeasured = cpu.unmeasured.saturating_sub(started.elapsed()),
+        }
         match result {
             Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if left.is_zero() => Poll::Ready(None),
+            Poll::Pending if cpu.left.is_zero() => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::hint::black_box;
+    use std::thread::sleep;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// Work in so many turns, each doing that.
+    fn turns(count: u32, mut turn: impl FnMut()) -> impl Future<Output = ()> {
+        let mut left = count;
+        poll_fn(move |context| {
+            turn();
+            left = left.saturating_sub(1);
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
+    fn compute() {
+        let cpu = ThreadTime::now();
+        while cpu.elapsed() < MS {
+            black_box(0);
+        }
+    }
+
+    #[tokio::test]
+    async fn time_that_others_have_ends_nothing() {
+        let mut cpu = Cpu::of(10 * MS);
+        for _ in 0..20 {
+            assert!(metered(&mut cpu, turns(1, || sleep(2 * MS))).await.is_some());
+        }
+        assert!(metered(&mut cpu, turns(20, || sleep(2 * MS))).await.is_some());
+    }
+
+    #[tokio::test]
+    async fn computing_ends_in_one_step_or_in_many() {
+        assert!(metered(&mut Cpu::of(10 * MS), turns(100, compute)).await.is_none());
+        let mut cpu = Cpu::of(10 * MS);
+        let mut steps = 0;
+        while metered(&mut cpu, turns(3, compute)).await.is_some() {
+            steps += 1;
+            assert!(steps < 30, "it goes on");
+        }
+        assert!(steps >= 3, "{steps}");
+    }
 }

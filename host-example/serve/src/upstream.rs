@@ -132,6 +132,10 @@ impl Upstreams {
         let to = self.0[upstream].uri();
         let connections = &self.0[upstream].connections;
         let (response, sender) = loop {
+            // Asking the registry may have taken all of it.
+            if deadline <= Instant::now() {
+                return Err(failure(FailureKind::Unsent, "the time for the request is over"));
+            }
             let connecting = connections.get(&to);
             let sender = match timeout_at(deadline.min(after(connect)), connecting).await {
                 Ok(Ok(sender)) => sender,

@@ -1,7 +1,7 @@
 //! The live page in Chromium, as host-example/browser sets it up: `page.mjs` uses the page and says what is
 //! to happen to the threads meanwhile.
 
-use crate::server::Server;
+use crate::server::{Server, TOKEN};
 use serde::Deserialize;
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -35,7 +35,7 @@ fn the_page_shows_and_changes_threads() {
         return;
     }
     // Both have the same threads; only one wants a token.
-    let (open, guarded) = (Server::start(None), Server::start(Some("secret")));
+    let (open, guarded) = (Server::start(None), Server::start(Some(TOKEN)));
     let mut script = Command::new("node")
         .arg(root.join("tests/tests/admin/page.mjs"))
         .args([format!("http://{}/", open.address), format!("http://{}/", guarded.address)])

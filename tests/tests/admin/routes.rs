@@ -1,11 +1,12 @@
 //! Every route, and who may ask.
 
-use crate::server::Server;
+use crate::server::{Server, TOKEN};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use thread_budget_host::{Registry, ThreadOptions};
-use thread_budget_serve::{Admin, AdminError, Events, UnidentifiedClients};
+use thread_budget_serve::{Admin, AdminConfig, AdminError, Events, Health, Tls, UnidentifiedClients};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -148,7 +149,9 @@ fn a_limit_is_changed_and_a_thread_forgotten() {
 #[test]
 fn health_metrics_and_what_is_not_there() {
     let server = Server::start(None);
-    assert_eq!((server.get("/healthz").status, &*server.get("/healthz").body), (200, "ok\n"));
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!((server.get(path).status, &*server.get(path).body), (200, "ok\n"));
+    }
     let answer = server.get("/metrics");
     assert_eq!((answer.status, &answer.json()["error"]["message"]), (404, &json!("the metrics are off")));
     assert_eq!(server.get("/nothing").json()["error"]["type"], "not_found");
@@ -157,7 +160,7 @@ fn health_metrics_and_what_is_not_there() {
 
 #[test]
 fn the_page_may_load_nothing_from_elsewhere_and_be_framed_by_nobody() {
-    let server = Server::start(Some("secret"));
+    let server = Server::start(Some(TOKEN));
     for (path, kind) in [("/", "text/html"), ("/style.css", "text/css"), ("/script.js", "text/javascript")] {
         let answer = server.get(path);
         assert_eq!(answer.status, 200);
@@ -167,13 +170,13 @@ fn the_page_may_load_nothing_from_elsewhere_and_be_framed_by_nobody() {
             assert!(policy.contains(part), "{policy}");
         }
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
-        assert!(!answer.body.contains("secret"));
+        assert!(!answer.body.contains(TOKEN));
     }
 }
 
 #[test]
 fn with_a_token_nothing_is_told_without_it() {
-    let server = Server::start(Some("secret"));
+    let server = Server::start(Some(TOKEN));
     server.registry.consume("a", 1, 1).unwrap();
     for (method, path) in [
         ("GET", "/threads"),
@@ -191,7 +194,8 @@ fn with_a_token_nothing_is_told_without_it() {
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
     }
-    let token = ("authorization", "Bearer secret");
+    let bearer = format!("Bearer {TOKEN}");
+    let token = ("authorization", &*bearer);
     assert_eq!(ids(&server.ask("GET", "/threads", &[token], "").json()), ["a"]);
     assert_eq!(server.ask("GET", "/threads", &[token, ("host", "router.example")], "").status, 200);
     assert_eq!(server.get("/healthz").status, 200);
@@ -234,24 +238,64 @@ fn without_a_token_other_names_and_other_pages_are_refused() {
 }
 
 #[test]
-fn others_reach_it_with_a_token_only() {
-    let serve = |token: Option<&str>| {
+fn others_reach_it_with_a_token_only_and_over_tls() {
+    let serve = |config: AdminConfig| {
         let registry = Registry::builder().build().unwrap();
         let admin = Admin {
             registry,
             events: Events::default(),
             unidentified: UnidentifiedClients::default(),
-            token: token.map(String::from),
+            health: Health::default(),
+            config,
             metrics: None,
         };
         Runtime::new().unwrap().block_on(async {
             let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-            let served = tokio::time::timeout(Duration::from_millis(200), admin.serve(listener));
-            served.await
+            tokio::time::timeout(Duration::from_millis(200), admin.serve(listener)).await
         })
     };
-    let refused = serve(None).expect("it ends at once").unwrap_err();
-    assert!(matches!(refused, AdminError::NoToken { .. }));
-    assert!(refused.to_string().contains("set one, or listen on a loopback address"));
-    assert!(serve(Some("secret")).is_err(), "it goes on");
+    let token = |token: &str| Some(token.to_owned());
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/router_host/tls");
+    let tls = Tls { cert: folder.join("cert.pem"), key: folder.join("key.pem") };
+    for (config, words) in [
+        (AdminConfig::default(), "admin.token: one is needed"),
+        (
+            AdminConfig { token: token(TOKEN), ..AdminConfig::default() },
+            "admin.tls: admin.listen can be reached",
+        ),
+        (AdminConfig { token: token("short"), tls: Some(tls.clone()), ..AdminConfig::default() }, "16 bytes"),
+        (AdminConfig { clear_text: true, ..AdminConfig::default() }, "admin.token: one is needed"),
+    ] {
+        let refused = serve(config).expect("it ends at once").unwrap_err();
+        assert!(matches!(refused, AdminError::Config(_)));
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+    for config in [
+        AdminConfig { token: token(TOKEN), tls: Some(tls), ..AdminConfig::default() },
+        AdminConfig { token: token(TOKEN), clear_text: true, ..AdminConfig::default() },
+    ] {
+        assert!(serve(config).is_err(), "it goes on");
+    }
+}
+
+#[test]
+fn wrong_tokens_wait_for_each_other_and_the_right_one_for_nobody() {
+    let server = Server::start(Some(TOKEN));
+    let started = Instant::now();
+    let took = std::thread::scope(|scope| {
+        let guess = || {
+            let answer = server.ask("GET", "/threads", &[("authorization", "Bearer secret-of-nobody")], "");
+            assert_eq!(answer.status, 401);
+        };
+        let guesses: Vec<_> = (0..10).map(|_| scope.spawn(guess)).collect();
+        std::thread::sleep(Duration::from_millis(100));
+        let asked = Instant::now();
+        let bearer = format!("Bearer {TOKEN}");
+        assert_eq!(server.ask("GET", "/threads", &[("authorization", &*bearer)], "").status, 200);
+        let took = asked.elapsed();
+        guesses.into_iter().for_each(|guess| guess.join().unwrap());
+        took
+    });
+    assert!(started.elapsed() >= Duration::from_secs(2), "ten guesses took {:?}", started.elapsed());
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }

@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use thread_budget_host::blocking::Registry;
 use thread_budget_host::{BudgetWarning, CallError};
-use thread_budget_serve::{Admin, Event, Events, UnidentifiedClients};
+use thread_budget_serve::{Admin, AdminConfig, Event, Events, Health, UnidentifiedClients};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+
+/// A token that is long enough.
+pub(crate) const TOKEN: &str = "secret-of-operators";
 
 /// Stops when it is dropped.
 pub(crate) struct Server {
@@ -33,7 +36,8 @@ impl Server {
             registry: registry.clone(),
             events: events.clone(),
             unidentified: UnidentifiedClients::default(),
-            token: token.map(String::from),
+            health: Health::default(),
+            config: AdminConfig { token: token.map(String::from), ..AdminConfig::default() },
             metrics: None,
         };
         runtime.spawn(admin.serve(listener));

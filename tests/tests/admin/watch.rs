@@ -1,6 +1,6 @@
 //! `thread-budget watch` without a terminal.
 
-use crate::server::Server;
+use crate::server::{Server, TOKEN};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -16,9 +16,9 @@ fn watch(url: &str, token: Option<&str>) -> Child {
 
 #[test]
 fn events_are_lines_of_json_and_go_on_when_the_router_is_back() {
-    let server = Server::start(Some("secret"));
+    let server = Server::start(Some(TOKEN));
     let address = server.address;
-    let mut watch = watch(&format!("http://{address}/"), Some("secret"));
+    let mut watch = watch(&format!("http://{address}/"), Some(TOKEN));
     let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
     let mut errors = BufReader::new(watch.stderr.take().unwrap()).lines();
     let mut next = || serde_json::from_str::<Value>(&lines.next().unwrap().unwrap()).unwrap();
@@ -28,7 +28,7 @@ fn events_are_lines_of_json_and_go_on_when_the_router_is_back() {
     drop(server);
     let lost = errors.next().unwrap().unwrap();
     assert!(lost.ends_with("trying again"), "{lost}");
-    let server = Server::start_at(address, Some("secret"));
+    let server = Server::start_at(address, Some(TOKEN));
     loop {
         let event = next();
         if event["event"] == "snapshot" {
@@ -43,11 +43,11 @@ fn events_are_lines_of_json_and_go_on_when_the_router_is_back() {
 
 #[test]
 fn a_wrong_token_and_a_wrong_address_end_it() {
-    let server = Server::start(Some("secret"));
+    let server = Server::start(Some(TOKEN));
     for (url, token, says) in [
         (format!("http://{}", server.address), None, "send the admin token"),
         (format!("http://{}", server.address), Some("wrong"), "401 Unauthorized"),
-        (format!("http://{}/nothing", server.address), Some("secret"), "there is nothing here"),
+        (format!("http://{}/nothing", server.address), Some(TOKEN), "there is nothing here"),
         ("localhost:8081".into(), None, "no address that starts with http://"),
     ] {
         let output = watch(&url, token).wait_with_output().unwrap();

@@ -306,6 +306,22 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// The full name of the setting that is wrong, and what it says, where that is a text.
+    #[must_use]
+    pub fn setting(&self) -> Option<(&'static str, Option<&str>)> {
+        match self {
+            Self::Syntax(_) | Self::Compiled(_) => None,
+            Self::NoUpstream => Some(("upstreams", None)),
+            Self::Upstream { url } => Some(("upstreams.url", Some(url))),
+            Self::Header { setting, name } => Some((setting, Some(name))),
+            Self::Client => Some(("router.clients", None)),
+            Self::Scope(_) => Some(("scopes", None)),
+            Self::Range { setting, .. } => Some((setting, None)),
+        }
+    }
+}
+
 impl Config {
     /// Read and check a configuration that is a JSON object.
     ///

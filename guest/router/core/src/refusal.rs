@@ -58,6 +58,9 @@ pub(crate) struct Refusal {
 /// When a client may try again that was refused for what others hold.
 const RETRY_AFTER_SECONDS: u32 = 5;
 
+/// When a client may try again where the router or its registry has no room.
+const OVERLOADED_RETRY_AFTER_SECONDS: u32 = 1;
+
 /// Whether a request would fit but for what requests under way hold.
 pub(crate) fn is_transient(exhausted: &BudgetExhausted) -> bool {
     exhausted.used.saturating_add(exhausted.requested) <= exhausted.max_tokens
@@ -156,7 +159,9 @@ impl Refusal {
     }
 
     pub(crate) fn overloaded(message: impl Into<String>) -> Self {
-        Self::new(503, ErrorKind::Overloaded, message)
+        let mut refusal = Self::new(503, ErrorKind::Overloaded, message);
+        refusal.headers.push(header("retry-after", OVERLOADED_RETRY_AFTER_SECONDS));
+        refusal
     }
 
     /// What the client gets, as its API has it.

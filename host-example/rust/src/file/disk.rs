@@ -211,6 +211,10 @@ pub(super) fn io(path: &Path, reason: &dyn Display) -> StorageError {
 fn open(path: &Path, read_only: bool) -> Result<Database, StorageError> {
     let corrupt =
         |reason: &dyn Display| StorageError::Corrupt { path: path.into(), reason: reason.to_string().into() };
+    // redb would make a database of it.
+    if path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0) {
+        return Err(corrupt(&"the file is empty"));
+    }
     let mut builder = Database::builder();
     builder.set_check_integrity_on_open(true);
     let opened = if read_only {

@@ -2,52 +2,84 @@
 //! machine that are meant to.
 
 use super::{Error, Shared};
-use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method};
-use axum::middleware::Next;
-use axum::response::Response;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+/// How long a wrong token takes. They wait for each other, so that there are no more than five in a second,
+/// over however many connections. The right one waits for nobody.
+const WRONG_TOKEN_TAKES: Duration = Duration::from_millis(200);
 
 /// A bearer token, known by its digest: comparing digests tells by its time nothing about the token.
-pub(super) struct Token([u8; 32]);
+pub(super) struct Token {
+    digest: [u8; 32],
+    /// Held by whoever has given a wrong one.
+    guessing: Mutex<()>,
+}
+
+/// What a request gives as the token.
+#[derive(Debug, PartialEq, Eq)]
+enum Given {
+    Right,
+    Wrong,
+    Nothing,
+}
 
 impl Token {
     pub(super) fn new(token: &str) -> Self {
-        Self(Sha256::digest(token).into())
+        Self { digest: digest(token), guessing: Mutex::default() }
     }
 
-    fn is_given(&self, headers: &HeaderMap) -> bool {
+    fn given(&self, headers: &HeaderMap) -> Given {
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        given.and_then(|value| value.split_once(' ')).is_some_and(|(scheme, token)| {
-            scheme.eq_ignore_ascii_case("bearer") && Self::new(token.trim_start()).0 == self.0
-        })
+        match given.and_then(|value| value.split_once(' ')) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                if digest(token.trim_start()) == self.digest { Given::Right } else { Given::Wrong }
+            }
+            _ => Given::Nothing,
+        }
+    }
+
+    async fn check(&self, headers: &HeaderMap) -> Result<(), Error> {
+        match self.given(headers) {
+            Given::Right => return Ok(()),
+            Given::Wrong => {
+                let _guessing = self.guessing.lock().await;
+                sleep(WRONG_TOKEN_TAKES).await;
+            }
+            Given::Nothing => {}
+        }
+        Err(Error::Unauthorized)
     }
 }
 
-/// What everybody may see: the page, which says nothing of the threads, and whether all is well.
-const OPEN_PATHS: [&str; 4] = ["/", "/style.css", "/script.js", "/healthz"];
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
 
-pub(super) async fn check(
-    State(shared): State<Arc<Shared>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Error> {
-    let headers = request.headers();
-    let is_open = OPEN_PATHS.contains(&request.uri().path());
+/// What everybody may see: the page, which says nothing of the threads, and whether all is well.
+const OPEN_PATHS: [&str; 5] = ["/", "/style.css", "/script.js", "/healthz", "/readyz"];
+
+/// Whether a request may ask.
+pub(super) async fn check(shared: &Shared, request: &Parts) -> Result<(), Error> {
+    let headers = &request.headers;
+    let is_open = OPEN_PATHS.contains(&request.uri.path());
     match &shared.token {
         // A page of elsewhere whose name was made to mean this machine is shut out by the name it used.
         None if !is_host_local(headers) => return Err(Error::ForeignHost),
-        Some(token) if !is_open && !token.is_given(headers) => return Err(Error::Unauthorized),
+        Some(token) if !is_open => token.check(headers).await?,
         _ => {}
     }
-    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let only_reads = matches!(request.method, Method::GET | Method::HEAD);
     if !(is_open && only_reads) && is_cross_origin(headers) {
         return Err(Error::CrossOrigin);
     }
-    Ok(next.run(request).await)
+    Ok(())
 }
 
 fn is_host_local(headers: &HeaderMap) -> bool {
@@ -118,16 +150,16 @@ mod tests {
     fn only_the_token_itself_is_accepted() {
         let token = Token::new("secret");
         for (value, expected) in [
-            ("Bearer secret", true),
-            ("bearer secret", true),
-            ("Bearer secre", false),
-            ("Bearer secret2", false),
-            ("Bearer ", false),
-            ("secret", false),
-            ("Basic secret", false),
+            ("Bearer secret", Given::Right),
+            ("bearer secret", Given::Right),
+            ("Bearer secre", Given::Wrong),
+            ("Bearer secret2", Given::Wrong),
+            ("Bearer ", Given::Wrong),
+            ("secret", Given::Nothing),
+            ("Basic secret", Given::Nothing),
         ] {
-            assert_eq!(token.is_given(&headers(&[("authorization", value)])), expected, "{value}");
+            assert_eq!(token.given(&headers(&[("authorization", value)])), expected, "{value}");
         }
-        assert!(!token.is_given(&headers(&[])));
+        assert_eq!(token.given(&headers(&[])), Given::Nothing);
     }
 }
