@@ -1,9 +1,11 @@
 """What a transport does with requests and answers, in front of a provider that a test makes up."""
 
+import asyncio
+import gc
 import gzip
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx2
@@ -13,7 +15,7 @@ from thread_budget import PolicyLostError, RegistryLostError, ThreadBudgetRegist
 from thread_budget._desk import desk_of
 from thread_budget._instance import Calls
 from thread_budget._policy import Policy
-from thread_budget.httpx2 import BudgetTransport
+from thread_budget.httpx2 import AsyncBudgetTransport, BudgetTransport
 
 USAGE = {"prompt_tokens": 30, "completion_tokens": 12, "total_tokens": 42}
 BODY: dict[str, Any] = {"model": "m", "max_tokens": 50, "messages": [{"role": "user", "content": "Hello"}]}
@@ -195,6 +197,45 @@ def test_what_is_no_error_of_the_library_ends_the_exchange(
     with pytest.raises(KeyboardInterrupt):
         client().post(CHAT, json=BODY)
     assert used(registry) > 0
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_stream_that_is_forgotten_is_counted_as_far_as_it_came(
+    client: Making, upstream: Upstream, registry: ThreadBudgetRegistry, is_read: bool
+) -> None:
+    event = b'data: {"choices":[{"delta":{"content":"a word"}}]}\n\n'
+    headers = {"content-type": "text/event-stream"}
+    upstream.answer = lambda _: httpx2.Response(200, content=iter([event] * 10), headers=headers)
+    made = client()
+    response = made.send(made.build_request("POST", CHAT, json={**BODY, "stream": True}), stream=True)
+    if is_read:
+        # Kept from being closed by its own end.
+        pieces = response.stream.__iter__()  # type: ignore[union-attr]
+        assert next(pieces) == event
+        del pieces
+    assert registry.held_tokens("a") > 0
+    del response
+    gc.collect()
+    assert used(registry) > 0
+
+
+def test_one_that_does_not_block_is_too(upstream: Upstream, registry: ThreadBudgetRegistry) -> None:
+    async def events() -> AsyncIterator[bytes]:
+        yield b'data: {"choices":[{"delta":{"content":"a word"}}]}\n\n'
+
+    upstream.answer = lambda _: httpx2.Response(200, content=events(), headers={"content-type": "text/event-stream"})
+
+    async def forget() -> None:
+        transport = AsyncBudgetTransport(registry, "a", transport=httpx2.MockTransport(upstream))
+        async with httpx2.AsyncClient(transport=transport) as client:
+            request = client.build_request("POST", CHAT, json={**BODY, "stream": True})
+            response = await client.send(request, stream=True)
+            assert registry.held_tokens("a") > 0
+            del response
+            gc.collect()
+            assert used(registry) > 0
+
+    asyncio.run(forget())
 
 
 def test_an_idempotency_key_is_in_one_request_at_a_time(
