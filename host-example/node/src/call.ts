@@ -169,6 +169,7 @@ export class Call {
     this.#dropAnswer();
     this.#attempt = new AbortController();
     this.#received = 0;
+    this.#whole = new Uint8Array();
     this.#idleMs = Number(terms.idleMs);
     const { headers, body } = this.#exchange.order(terms);
     const by = performance.now() + Number(terms.totalMs);

@@ -135,6 +135,8 @@ def test_a_request_without_a_thread_is_refused(client: Making, upstream: Upstrea
 def test_settings_that_are_wrong(registry: ThreadBudgetRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"retrys": 1}, "unknown field `retrys`"),
+        ({"max_request_bytes": "all"}, "invalid type: string"),
+        ({"upstreams": ["https://provider"]}, "invalid type: string"),
         ({"thresholds": []}, "thresholds: set this where the registry is made"),
         ({"upstreams": [{"url": "provider"}]}, "expected http"),
         ({"upstreams": [{"url": "https://provider", "key_env": "NO_SUCH_KEY"}]}, "NO_SUCH_KEY"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -41,7 +42,7 @@ class Exchanges:
                 f"thread {thread!r}: a header names it, so it is some printable text without spaces around"
             )
         self._policies: dict[Any, Policy] = {}
-        self._upstreams: list[dict[str, Any]] = list(self._settings.pop("upstreams", []))
+        self._upstreams: list[dict[str, Any]] = self._settings.pop("upstreams", [])
         # What is wrong with the settings is said now.
         self._policy(self._upstreams or _upstreams("https://provider"))
         for upstream in self._upstreams:
@@ -78,7 +79,7 @@ class Exchanges:
     def _policy(self, upstreams: list[dict[str, Any]]) -> Policy:
         """The policy for some providers, with the registry's thresholds of now."""
         thresholds = [(each.percent, each.severity.value) for each in self._registry.thresholds]
-        key = (tuple(upstream["url"] for upstream in upstreams), tuple(thresholds))
+        key = (json.dumps(upstreams), tuple(thresholds))
         policy = self._policies.get(key)
         if policy is None:
             settings = self._settings | {
@@ -86,8 +87,10 @@ class Exchanges:
                 "thresholds": [{"percent": percent, "severity": severity} for percent, severity in thresholds],
                 "lost_calls": self._desk.lost_calls,
             }
-            longest = max(self._settings["max_request_bytes"], self._settings["max_response_bytes"])
-            policy = Policy(settings, memory_limit=8 * longest)
+            lengths = (settings[f"max_{message}_bytes"] for message in ("request", "response"))
+            # What is none is the policy's to refuse.
+            longest = max((length for length in lengths if isinstance(length, int)), default=_MOST_BYTES)
+            policy = Policy(settings, memory_limit=max(8 * longest, 4 << 20))
             if len(self._policies) >= _MOST_POLICIES:
                 self._policies.clear()
             self._policies[key] = policy

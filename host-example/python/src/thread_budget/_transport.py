@@ -120,8 +120,8 @@ class _Call:
     async def body(self) -> AsyncIterator[bytes]:
         """The body of a response that is a stream."""
         exchange = self.exchange
-        if exchange.wish == "done" and not exchange.pieces:
-            # Nobody counts it: it is passed on.
+        if exchange.response is not None and exchange.response.kind == "received":
+            # It is passed on, and not counted.
             while (piece := await self._io.next(self._pieces)) is not None:
                 yield piece
             return
@@ -173,7 +173,7 @@ class _Call:
             content=order.body,
             extensions={**self._request.extensions, "timeout": self._timeouts},
         )
-        self._received = 0
+        self._received, self._whole = 0, b""
         by = time.monotonic() + terms.total_ms / 1_000
         try:
             self._answer = answer = await self._io.send(self._transport, request)
