@@ -204,6 +204,16 @@ test("a response in the background is held until it is asked for, or charged", a
   assert.ok(held > 50);
 });
 
+test("threads share what the settings say", async () => {
+  const { registry, post } = fresh(undefined, { settings: { scopes: [{ by: "header", header: "x-team", limit: 300 }] } });
+  const statuses = [];
+  for (const thread of "abcabcabc") statuses.push((await post(BODY, { "x-team": "red", "x-thread-id": thread })).status);
+  assert.deepEqual(statuses, [200, 200, 200, 200, 200, 400, 400, 400, 400]);
+  const used = registry.getAllUsage();
+  assert.deepEqual(used.map(([, { totalTokens }]) => Number(totalTokens)).sort((a, b) => a - b), [42, 84, 84, 210]);
+  assert.ok(used.every(([thread]) => thread.includes("red")));
+});
+
 test("the policy has the registry's thresholds of now", async () => {
   const { registry, post } = fresh();
   registry.setThresholds([{ percent: 100, severity: "final" }]);

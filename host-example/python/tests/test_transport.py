@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+import thread_budget.httpx
 from thread_budget import PolicyLostError, RegistryLostError, ThreadBudgetRegistry, Threshold
 from thread_budget._desk import desk_of
 from thread_budget._instance import Calls
@@ -130,6 +131,13 @@ def test_a_request_without_a_thread_is_refused(client: Making, upstream: Upstrea
     response = client(None).post(CHAT, json=BODY)
     assert (response.status_code, upstream.requests) == (400, [])
     assert "x-thread-id" in response.json()["error"]["message"]
+
+
+def test_a_client_of_the_other_library_is_told_so(upstream: Upstream, registry: ThreadBudgetRegistry) -> None:
+    transport: Any = thread_budget.httpx.BudgetTransport(registry, "a", transport=httpx2.MockTransport(upstream))
+    with httpx2.Client(transport=transport) as client, pytest.raises(TypeError, match=r"thread_budget\.httpx2"):
+        client.post(CHAT, json=BODY)
+    assert upstream.requests == []
 
 
 def test_settings_that_are_wrong(registry: ThreadBudgetRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,6 +313,19 @@ def test_a_response_in_the_background_that_nobody_asks_for_is_charged(
     upstream.answer = lambda _: httpx2.Response(200, json={"data": []})
     made.get("https://provider/v1/models")
     assert used(registry) == held > 50
+
+
+def test_threads_share_what_the_settings_say(
+    client: Making, upstream: Upstream, registry: ThreadBudgetRegistry
+) -> None:
+    made = client(scopes=[{"by": "header", "header": "x-team", "limit": 300}])
+    statuses = [
+        made.post(CHAT, json=BODY, headers={"x-team": "red", "x-thread-id": thread}).status_code for thread in "abc" * 3
+    ]
+    assert statuses == [200] * 5 + [400] * 4
+    by_thread = {thread: usage["total_tokens"] for thread, usage in registry.get_all_usage().items()}
+    assert sorted(by_thread.values()) == [42, 84, 84, 210]
+    assert all("red" in thread for thread in by_thread)
 
 
 def test_the_policy_has_the_registrys_thresholds_of_now(

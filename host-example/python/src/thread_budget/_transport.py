@@ -308,6 +308,9 @@ class _Transport:
         self._transport = self._default() if transport is None else transport
 
     async def _handle(self, request: Any) -> Any:
+        if not isinstance(request, self._library.Request):
+            theirs = type(request).__module__.partition(".")[0]
+            raise TypeError(f"the client is of {theirs}: give it the transport of thread_budget.{theirs}")
         url, io = request.url, self._io
         body = await io.read(request)
         origin, target = f"{url.scheme}://{url.netloc.decode()}", url.raw_path.decode()
