@@ -190,7 +190,7 @@ fn onwards(stub: &str, folder: &Path) -> io::Result<Running> {
     command
         .arg("--targets")
         .arg(&config)
-        .args(["--port", &address.port().to_string(), "--watch", "false", "--metrics", "false"])
+        .args(["--port", &address.port().to_string(), "--metrics-port", &free_address()?.port().to_string()])
         .env("RUST_LOG", "error")
         .stdout(log.try_clone()?)
         .stderr(log);
