@@ -3,7 +3,9 @@
 import gc
 import resource
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from thread_budget import (
     ThreadBudget,
     ThreadBudgetRegistry,
 )
+from thread_budget._instance import Calls
 
 
 def test_handles_and_results_take_no_memory_for_long() -> None:
@@ -43,6 +46,38 @@ def test_budgets_that_nobody_has_are_let_go() -> None:
         registry.consume(f"thread-{number}")
     assert len(registry._budgets) < 3_000
     assert all(registry.get_budget(budget.thread_id) is budget for budget in held)
+
+
+def test_forgetting_a_thread_asks_nothing_of_other_budgets() -> None:
+    class Counted:
+        """Calls, and how many were made."""
+
+        def __init__(self, calls: Calls) -> None:
+            self.calls, self.instance, self.made = calls, calls.instance, 0
+
+        def __getattr__(self, name: str) -> Any:
+            self.made += 1
+            return getattr(self.calls, name)
+
+    registry = ThreadBudgetRegistry(1_000)
+    registry._calls = calls = Counted(registry._calls)
+    held = [registry.consume(f"held-{number}", 1).budget for number in range(1_000)]
+
+    def made_by(forget: Callable[[], Any]) -> int:
+        before = calls.made
+        forget()
+        return calls.made - before
+
+    assert made_by(lambda: registry.reset_thread("unknown")) == 1
+    assert made_by(lambda: registry.cleanup_thread("unknown")) == 1
+    # It is kept, forgotten, and asked whether it is.
+    assert made_by(lambda: registry.reset_thread("held-1")) == 3
+    assert made_by(lambda: registry.cleanup_thread("held-2")) == 3
+    assert [budget.is_detached for budget in held[:4]] == [False, True, True, False]
+    # A thread below it is forgotten too, and which those are only the registry knows.
+    below = registry.open_thread("below", parent="held-0")
+    registry.cleanup_thread("held-0")
+    assert (below.is_detached, held[0].is_detached, held[3].is_detached) == (True, True, False)
 
 
 def test_forgetting_when_memory_is_used_up() -> None:

@@ -67,6 +67,8 @@ class ThreadBudgetRegistry(RegistryCalls):
         # Those that somebody has, of threads that exist. References that are dead go when there are too many.
         self._budgets: dict[str, ref[ThreadBudget]] = {}
         self._too_many = _FEW
+        # Whether a thread may be below another.
+        self._has_trees = False
         if max_tokens_per_thread is not None:
             self.configure(max_tokens_per_thread)
 
@@ -90,7 +92,9 @@ class ThreadBudgetRegistry(RegistryCalls):
         errors: `UnknownParentError`, `ParentCycleError`, `TooDeepError`.
         """
         with self._calls.instance.lock:
-            return self._budget(thread_id, self._calls.open_thread(thread_id, ThreadOptions(max_tokens, parent)))
+            resource = self._calls.open_thread(thread_id, ThreadOptions(max_tokens, parent))
+            self._has_trees |= parent is not None
+            return self._budget(thread_id, resource)
 
     def check_budget(self, thread_id: str, estimated_tokens: int = 0) -> bool:
         """Ask, before an LLM call, whether the thread may use so many tokens more. The answer is True, or an error:
@@ -180,25 +184,22 @@ class ThreadBudgetRegistry(RegistryCalls):
     def reset_thread(self, thread_id: str) -> None:
         """Forget the thread: its next use starts from zero. One that was opened starts from zero in its place."""
         with self._calls.instance.lock:
-            # No other thread's budget goes with it.
-            known = self._known(thread_id)
-            is_kept = known is not None and known.keep()
-            self._calls.reset_thread(thread_id)
-            if known is not None and not (is_kept and not known.is_detached):
-                del self._budgets[thread_id]
+            self._forget(self._of(thread_id), self._calls.reset_thread, thread_id)
 
     def cleanup_thread(self, thread_id: str) -> ThreadBudget | None:
         """Forget the thread, and every thread below it, and return its final budget; None when it does not exist."""
         with self._calls.instance.lock:
             known = self._known(thread_id)
-            final: FinalBudget | None = self._forget(self._calls.cleanup_thread, thread_id)
+            budgets = self._all() if self._has_trees else self._of(thread_id)
+            final: FinalBudget | None = self._forget(budgets, self._calls.cleanup_thread, thread_id)
             if final is None:
                 return None
             return known if known is not None and known.keep() else ThreadBudget.of_final(thread_id, final)
 
     def clear(self) -> None:
         """Forget every thread, and all that is held. The limit, the thresholds and the thread limit stay."""
-        self._forget(self._calls.clear)
+        with self._calls.instance.lock:
+            self._forget(self._all(), self._calls.clear)
 
     def snapshot(self, after: str | None = None, limit: int = 256) -> list[ThreadState]:
         """The states of up to ``limit`` threads: those after the thread ``after``, or the first ones.
@@ -219,6 +220,7 @@ class ThreadBudgetRegistry(RegistryCalls):
         if len(states) > 1 and sum(map(_bytes, states)) > _MAX_ARGUMENT_BYTES:
             raise InvalidStateError(f"a page of more than {_MAX_ARGUMENT_BYTES:,} bytes; restore it in parts, in order")
         self._calls.restore(states)
+        self._has_trees = True
 
     def _known(self, thread_id: str) -> ThreadBudget | None:
         """The budget of a thread, if somebody has it."""
@@ -237,15 +239,22 @@ class ThreadBudgetRegistry(RegistryCalls):
             self._budgets[thread_id] = ref(budget)
         return budget
 
-    def _forget(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        with self._calls.instance.lock:
-            # A budget that somebody has stays on what is forgotten now, be it of the thread or of one below it.
-            held = [
-                budget for known in list(self._budgets.values()) if (budget := known()) is not None and budget.keep()
-            ]
-            answer = call(*arguments)
-            self._budgets = {budget.thread_id: ref(budget) for budget in held if not budget.is_detached}
-            return answer
+    def _of(self, thread_id: str) -> list[ThreadBudget]:
+        known = self._known(thread_id)
+        return [] if known is None else [known]
+
+    def _all(self) -> list[ThreadBudget]:
+        """All budgets that somebody has."""
+        return [budget for known in list(self._budgets.values()) if (budget := known()) is not None]
+
+    def _forget(self, budgets: list[ThreadBudget], call: Callable[..., Any], *arguments: Any) -> Any:
+        """Make a call that may forget the threads of these budgets. Each stays on what is forgotten."""
+        kept = {budget for budget in budgets if budget.keep()}
+        answer = call(*arguments)
+        for budget in budgets:
+            if budget not in kept or budget.is_detached:
+                self._budgets.pop(budget.thread_id, None)
+        return answer
 
 
 def _bytes(value: object) -> int:
