@@ -16,3 +16,8 @@ pub mod vector;
 pub use call::{Call, Outcome};
 pub use model::Model;
 pub use subject::{Component, Core, Library, Subject};
+
+/// Tests the Rust examples of the README at the top.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

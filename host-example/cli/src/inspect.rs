@@ -13,10 +13,10 @@ use wit_parser::{Docs, PackageId, Resolve, SourceMap, TypeDefKind, WorldItem, Wo
 
 /// The contract this program was built with. A component carries its types but not their prose.
 const CONTRACT: [(&str, &str); 4] = [
-    ("wit/types.wit", include_str!("../../../wit/types.wit")),
-    ("wit/registry.wit", include_str!("../../../wit/registry.wit")),
-    ("wit/warnings.wit", include_str!("../../../wit/warnings.wit")),
-    ("wit/world.wit", include_str!("../../../wit/world.wit")),
+    ("wit/types.wit", include_str!("../wit/types.wit")),
+    ("wit/registry.wit", include_str!("../wit/registry.wit")),
+    ("wit/warnings.wit", include_str!("../wit/warnings.wit")),
+    ("wit/world.wit", include_str!("../wit/world.wit")),
 ];
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {

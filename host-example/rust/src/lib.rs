@@ -71,5 +71,5 @@ pub const COMPONENT: &[u8] = include_bytes!("../component/thread_budget.wasm");
 
 /// Tests the README's example.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -20,7 +20,7 @@ pub(super) use bindings::exports::thread_budget::router::policy as contract;
 mod bindings {
     #![allow(missing_docs, unreachable_pub, dead_code, clippy::all)]
     wasmtime::component::bindgen!({
-        path: ["../../wit", "../../wit/router"],
+        path: ["wit", "wit/router"],
         world: "thread-budget:router/router",
         exports: { default: async },
     });
