@@ -4,6 +4,7 @@ use fastrand::Rng;
 use std::future::pending;
 use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -180,6 +181,39 @@ fn soak() {
     for seed in 0..50 {
         a_tree(builder().instances(4), 400, seed);
     }
+}
+
+/// Of two settings made at once, the one that comes last is in force in every instance.
+#[test]
+fn instances_agree_on_a_setting_that_is_made_twice_at_once() {
+    const ROUNDS: u64 = 20_000;
+    let registry = RegistryBuilder::default().instances(2).build().expect("it loads").blocking();
+    let ids = [0, 1].map(|number| {
+        let of_instance = |id: &String| registry.instance_of(id) == number;
+        (0..).map(|n| format!("thread-{n}")).find(of_instance).expect("one of them")
+    });
+    let limit_in_each = || {
+        ids.each_ref().map(|id| {
+            registry.cleanup_thread(id).expect("no trap");
+            registry.check_budget(id, 0).expect("it is new");
+            registry.get_usage(id).expect("no trap").expect("it exists").max_tokens
+        })
+    };
+    let (both, mut differ) = (Barrier::new(2), 0);
+    thread::scope(|scope| {
+        let configure = |limit| {
+            both.wait();
+            registry.configure(limit).expect("no trap");
+            both.wait();
+        };
+        scope.spawn(move || (1..=ROUNDS).for_each(configure));
+        for round in 1..=ROUNDS {
+            configure(ROUNDS + round);
+            let [one, other] = limit_in_each();
+            differ += u64::from(one != other);
+        }
+    });
+    assert_eq!(differ, 0, "of {ROUNDS} rounds");
 }
 
 /// Threads move between instances when they are opened below a parent, while others use them, clean

@@ -1,7 +1,7 @@
 //! What can go wrong, one enum per operation. A refusal is among a call's errors because nothing was
 //! allowed; it says how much would have been.
 
-use crate::types::BudgetExhausted;
+use crate::types::{BudgetExhausted, RegistryError};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,6 +129,30 @@ pub enum CallError {
         /// What that call failed of.
         reason: Arc<str>,
     },
+}
+
+impl From<RegistryError> for CallError {
+    fn from(error: RegistryError) -> Self {
+        let invalid = |reason| Self::Invalid(InvalidInput::State { reason });
+        match error {
+            RegistryError::Exhausted(exhausted) => Self::Refused(exhausted),
+            RegistryError::TooManyThreads(limit) => Self::TooManyThreads { limit },
+            RegistryError::InvalidThreshold(percent) => Self::Invalid(InvalidInput::Threshold { percent }),
+            RegistryError::OutOfMemory => Self::OutOfMemory,
+            RegistryError::UnknownParent(parent) => Self::UnknownParent { parent },
+            RegistryError::ParentCycle(parent) => Self::ParentCycle { parent },
+            RegistryError::TooDeep(max) => Self::TooDeep { max },
+            RegistryError::OptionsDiffer(thread_id) => Self::OptionsDiffer { thread_id },
+            RegistryError::TooManyHolds(max) => Self::TooManyHolds { max },
+            RegistryError::UnknownHold => Self::UnknownHold,
+            RegistryError::InvalidState(reason) => invalid(reason),
+            // The host looks at ids and batches first: these cannot come from a call of its own.
+            RegistryError::InvalidThreadId(reason) | RegistryError::InvalidRequestId(reason) => {
+                invalid(reason)
+            }
+            RegistryError::BatchTooLarge(most) => invalid(format!("a batch has at most {most} entries")),
+        }
+    }
 }
 
 /// An argument that no registry accepts.

@@ -4,7 +4,6 @@ use crate::calls::{CheckThresholds, Consume, check_thresholds};
 use crate::error::CallError;
 use crate::instance::{Handle, Instance};
 use crate::registry::Registry;
-use crate::translate::Translate;
 use crate::types::{Consumed, Threshold, ThresholdCrossed, Usage};
 use std::fmt;
 
@@ -51,11 +50,9 @@ impl ThreadBudget {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub async fn usage(&self) -> Result<Usage, CallError> {
-        Ok(self
-            .registry
+        self.registry
             .ask_on(self.handle, |budget, store| budget.call_usage(store, self.handle.resource))
-            .await?
-            .translate())
+            .await
     }
 
     /// `total / max * 100`, not rounded; 0 when the limit is 0.
@@ -118,10 +115,9 @@ impl ThreadBudget {
         let by_id = Consume { thread_id: (&*self.thread_id).into(), prompt_tokens, completion_tokens };
         let Handle { resource, .. } = self.handle;
         let by_handle = |instance: &mut Instance| {
-            let consumed = instance.call(|registry, store| {
+            instance.call(|registry, store| {
                 registry.thread_budget().call_consume(store, resource, prompt_tokens, completion_tokens)
-            })?;
-            Ok(consumed.translate())
+            })
         };
         let consumed = self.registry.run_on(self.handle, &by_id, by_handle).await?;
         self.registry.meter().consumed(&consumed, prompt_tokens, completion_tokens);

@@ -3,6 +3,7 @@
 use crate::bindings::exports::thread_budget::registry::registry as wit;
 use crate::bindings::{ThreadBudget as Exports, ThreadBudgetPre};
 use crate::error::{CallError, LoadError};
+use crate::types::RegistryError;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -134,7 +135,7 @@ impl Instance {
     /// Call a function of the registry that may refuse.
     pub(crate) fn ask<R>(
         &mut self,
-        call: impl FnOnce(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<Result<R, wit::RegistryError>>,
+        call: impl FnOnce(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<Result<R, RegistryError>>,
     ) -> Result<R, CallError> {
         Ok(self.call(call)??)
     }

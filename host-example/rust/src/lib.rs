@@ -44,7 +44,6 @@ mod outcome;
 mod registry;
 mod shards;
 mod states;
-mod translate;
 mod trees;
 mod types;
 
@@ -62,8 +61,9 @@ pub use instance::keep_time;
 pub use lost::LostCalls;
 pub use registry::Registry;
 pub use types::{
-    Acknowledgement, BudgetExhausted, BudgetWarning, Consumed, FinalBudget, Held, HoldState, HoldTerms,
-    LostState, Severity, ThreadOptions, ThreadState, Threshold, ThresholdCrossed, Usage, UsageEntry,
+    Acknowledgement, BudgetExhausted, BudgetWarning, Changes, Consumed, FinalBudget, Held, HoldState,
+    HoldTerms, LostState, RegistryError, Severity, ThreadOptions, ThreadState, Threshold, ThresholdCrossed,
+    Usage, UsageEntry,
 };
 
 /// The component itself: a WebAssembly component of the world `thread-budget:registry/thread-budget`.

@@ -3,9 +3,7 @@
 use crate::bounds::check_id;
 use crate::error::{CallError, InvalidInput};
 use crate::instance::Instance;
-use crate::translate::Translate;
 use crate::types::ThreadState;
-use std::mem;
 
 /// What is handed to an instance in one call, in bytes; the room that it always keeps is twice that.
 const RESTORE_BYTES: usize = 128 << 10;
@@ -16,7 +14,7 @@ pub(crate) fn snapshot(
     after: Option<&str>,
     limit: u32,
 ) -> Result<Vec<ThreadState>, CallError> {
-    Ok(instance.call(|registry, store| registry.call_snapshot(store, after, limit))?.translate())
+    instance.call(|registry, store| registry.call_snapshot(store, after, limit))
 }
 
 /// Bring threads back, in portions that any instance can take. When one is refused, those before it
@@ -27,12 +25,13 @@ pub(crate) fn restore_all(instance: &mut Instance, threads: Vec<ThreadState>) ->
     for thread in threads {
         bytes += bytes_of(&thread);
         if bytes > RESTORE_BYTES && !portion.is_empty() {
-            restore_portion(instance, mem::take(&mut portion))?;
+            restore_portion(instance, &portion)?;
+            portion.clear();
             bytes = bytes_of(&thread);
         }
         portion.push(thread);
     }
-    restore_portion(instance, portion)
+    restore_portion(instance, &portion)
 }
 
 /// Bring threads back, all or none. They must be few enough for any instance to take.
@@ -42,12 +41,11 @@ pub(crate) fn restore(instance: &mut Instance, threads: &[ThreadState]) -> Resul
         let reason = "the page is too large; take snapshots with a smaller limit".into();
         return Err(InvalidInput::State { reason }.into());
     }
-    restore_portion(instance, threads.to_vec())
+    restore_portion(instance, threads)
 }
 
-fn restore_portion(instance: &mut Instance, portion: Vec<ThreadState>) -> Result<(), CallError> {
-    let portion: Vec<_> = portion.translate();
-    instance.ask(|registry, store| registry.call_restore(store, &portion))
+fn restore_portion(instance: &mut Instance, portion: &[ThreadState]) -> Result<(), CallError> {
+    instance.ask(|registry, store| registry.call_restore(store, portion))
 }
 
 /// About what a state takes as an argument.

@@ -5,12 +5,11 @@ use super::events::{Event, Events};
 use super::forget::Uses;
 use super::kept::Stays;
 use super::policy::contract;
-use super::translate::{Translate, refusal};
+use super::refusal::refusal;
 use std::mem;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use thread_budget_host::{
-    Acknowledgement, BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Note, Registry,
-    ThreadOptions,
+    BudgetWarning, CallError, Consumed, Held, HoldTerms, LostCalls, Note, Registry, ThreadOptions,
 };
 
 /// The registry, and who hears of what is done to it. Cheap to clone.
@@ -46,7 +45,6 @@ impl Budgets {
     /// limit may be another one since somebody has set it.
     async fn open(&self, opening: contract::Opening) -> Result<(), CallError> {
         let contract::Opening { thread_id, options } = opening;
-        let options: ThreadOptions = options.translate();
         if !self.registry.has_budget(&thread_id).await? {
             match self.registry.open_thread(&thread_id, &options).await {
                 // Somebody else has opened it just now.
@@ -133,7 +131,7 @@ impl Account {
             return unavailable();
         }
         match self.try_hold(asked).await {
-            Ok(held) => contract::Event::Held(held.translate()),
+            Ok(held) => contract::Event::Held(held),
             Err(error) => match refusal(error) {
                 Ok(refused) => contract::Event::NotHeld(refused),
                 Err(error) => self.fails(&error),
@@ -222,7 +220,7 @@ impl Account {
             Ok(consumed) => {
                 self.budgets.consumed(&hold.thread_id, &consumed).await;
                 hold.over();
-                contract::Event::Settled(consumed.translate())
+                contract::Event::Settled(consumed)
             }
             Err(error) => match refusal(error) {
                 Ok(refused) => {
@@ -284,8 +282,7 @@ impl Account {
 
     /// The agent has these warnings. Where that cannot be told it gets them again.
     pub(super) async fn acknowledge(&self, told: contract::Acknowledged) {
-        let contract::Acknowledged { thread_id, warnings } = told;
-        let told: Vec<Acknowledgement> = warnings.translate();
+        let contract::Acknowledged { thread_id, warnings: told } = told;
         if let Err(error) = self.budgets.registry.acknowledge_warnings(&thread_id, &told).await {
             tracing::error!(%error, "the registry cannot be told");
         }

@@ -14,7 +14,6 @@ use thread_budget_host::{Cache, keep_time};
 use wasmtime::component::Linker;
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 
-pub(super) use bindings::exports::thread_budget::registry::types as registry;
 pub(super) use bindings::exports::thread_budget::router::policy as contract;
 
 mod bindings {
@@ -23,6 +22,7 @@ mod bindings {
         path: ["wit", "wit/router"],
         world: "thread-budget:router/router",
         exports: { default: async },
+        with: { "thread-budget:registry/types": thread_budget_host },
     });
 }
 

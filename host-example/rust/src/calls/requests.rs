@@ -4,7 +4,6 @@ use super::{Call, Operation, call};
 use crate::bounds::{check_batch, check_id, check_ids};
 use crate::error::CallError;
 use crate::instance::Instance;
-use crate::translate::Translate;
 use crate::types::{Consumed, Held, ThresholdCrossed, UsageEntry};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -21,10 +20,9 @@ impl Call for Consume<'_> {
 
     fn apply(&self, instance: &mut Instance) -> Result<Consumed, CallError> {
         check_id(&self.thread_id)?;
-        let consumed = instance.ask(|registry, store| {
+        instance.ask(|registry, store| {
             registry.call_consume(store, &self.thread_id, self.prompt_tokens, self.completion_tokens)
-        })?;
-        Ok(consumed.translate())
+        })
     }
 }
 
@@ -38,9 +36,7 @@ impl Call for ConsumeBatch<'_> {
 
     fn apply(&self, instance: &mut Instance) -> Result<Vec<ThresholdCrossed>, CallError> {
         check_batch(&self.entries)?;
-        let entries: Vec<_> = self.entries.to_vec().translate();
-        let crossed = instance.ask(|registry, store| registry.call_consume_batch(store, &entries))?;
-        Ok(crossed.translate())
+        instance.ask(|registry, store| registry.call_consume_batch(store, &self.entries))
     }
 
     fn changed(&self, _: &Vec<ThresholdCrossed>) -> bool {
@@ -64,7 +60,7 @@ impl Call for SetHold<'_> {
 
     fn apply(&self, instance: &mut Instance) -> Result<Held, CallError> {
         check_ids(&self.thread_id, &self.request_id)?;
-        let held = instance.ask(|registry, store| {
+        instance.ask(|registry, store| {
             registry.call_hold(
                 store,
                 &self.thread_id,
@@ -75,8 +71,7 @@ impl Call for SetHold<'_> {
                 self.holder,
                 self.deadline,
             )
-        })?;
-        Ok(held.translate())
+        })
     }
 
     fn changed(&self, answer: &Held) -> bool {
@@ -98,7 +93,7 @@ impl Call for Settle<'_> {
 
     fn apply(&self, instance: &mut Instance) -> Result<Consumed, CallError> {
         check_ids(&self.thread_id, &self.request_id)?;
-        let consumed = instance.ask(|registry, store| {
+        instance.ask(|registry, store| {
             registry.call_settle(
                 store,
                 &self.thread_id,
@@ -107,8 +102,7 @@ impl Call for Settle<'_> {
                 self.completion_tokens,
                 self.remember,
             )
-        })?;
-        Ok(consumed.translate())
+        })
     }
 
     fn changed(&self, answer: &Consumed) -> bool {
@@ -129,7 +123,7 @@ impl Call for SettleLost<'_> {
 
     fn apply(&self, instance: &mut Instance) -> Result<Consumed, CallError> {
         check_ids(&self.thread_id, &self.request_id)?;
-        let consumed = instance.ask(|registry, store| {
+        instance.ask(|registry, store| {
             registry.call_settle_lost(
                 store,
                 &self.thread_id,
@@ -137,8 +131,7 @@ impl Call for SettleLost<'_> {
                 self.prompt_tokens,
                 self.completion_tokens,
             )
-        })?;
-        Ok(consumed.translate())
+        })
     }
 
     fn changed(&self, answer: &Consumed) -> bool {

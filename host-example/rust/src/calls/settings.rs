@@ -4,7 +4,6 @@ use super::{Call, Operation, call};
 use crate::bounds::check_percents;
 use crate::error::CallError;
 use crate::instance::Instance;
-use crate::translate::Translate;
 use crate::types::Threshold;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -32,8 +31,7 @@ impl Call for SetThresholds<'_> {
 
     fn apply(&self, instance: &mut Instance) -> Result<(), CallError> {
         check_percents(&self.thresholds)?;
-        let thresholds: Vec<_> = self.thresholds.to_vec().translate();
-        instance.ask(|registry, store| registry.call_set_thresholds(store, &thresholds))
+        instance.ask(|registry, store| registry.call_set_thresholds(store, &self.thresholds))
     }
 }
 

@@ -4,7 +4,6 @@ use super::{Call, Operation, call};
 use crate::bounds::{check_id, check_percents};
 use crate::error::CallError;
 use crate::instance::{Handle, Instance};
-use crate::translate::Translate;
 use crate::types::{Acknowledgement, FinalBudget, ThreadOptions, Threshold, ThresholdCrossed, Usage};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -75,9 +74,8 @@ impl Call for OpenThread<'_> {
         {
             return Err(CallError::UnknownParent { parent: parent.clone() });
         }
-        let options = self.options.clone().into_owned().translate();
-        let resource =
-            instance.ask(|registry, store| registry.call_open_thread(store, &self.thread_id, &options))?;
+        let resource = instance
+            .ask(|registry, store| registry.call_open_thread(store, &self.thread_id, &self.options))?;
         Ok(instance.handle(resource))
     }
 
@@ -99,9 +97,7 @@ impl Call for SetLimit<'_> {
 
     fn apply(&self, instance: &mut Instance) -> Result<Usage, CallError> {
         check_id(&self.thread_id)?;
-        let usage = instance
-            .ask(|registry, store| registry.call_set_limit(store, &self.thread_id, self.max_tokens))?;
-        Ok(usage.translate())
+        instance.ask(|registry, store| registry.call_set_limit(store, &self.thread_id, self.max_tokens))
     }
 }
 
@@ -119,9 +115,8 @@ impl Call for AcknowledgeWarnings<'_> {
         if check_id(&self.thread_id).is_err() {
             return Ok(());
         }
-        let acknowledgements: Vec<_> = self.acknowledgements.to_vec().translate();
         instance.call(|registry, store| {
-            registry.call_acknowledge_warnings(store, &self.thread_id, &acknowledgements)
+            registry.call_acknowledge_warnings(store, &self.thread_id, &self.acknowledgements)
         })
     }
 
@@ -159,11 +154,9 @@ pub(crate) fn check_thresholds(
     handle: Handle,
     thresholds: &[Threshold],
 ) -> Result<Vec<ThresholdCrossed>, CallError> {
-    let thresholds: Vec<_> = thresholds.to_vec().translate();
-    let crossed = instance.call(|registry, store| {
-        registry.thread_budget().call_check_thresholds(store, handle.resource, &thresholds)
-    })?;
-    Ok(crossed.translate())
+    instance.call(|registry, store| {
+        registry.thread_budget().call_check_thresholds(store, handle.resource, thresholds)
+    })
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -198,8 +191,7 @@ impl Call for CleanupThread<'_> {
         if check_id(&self.thread_id).is_err() {
             return Ok(None);
         }
-        let last = instance.call(|registry, store| registry.call_cleanup_thread(store, &self.thread_id))?;
-        Ok(last.translate())
+        instance.call(|registry, store| registry.call_cleanup_thread(store, &self.thread_id))
     }
 
     fn changed(&self, last: &Option<FinalBudget>) -> bool {

@@ -8,7 +8,6 @@ use crate::calls::{Call, SetNextBirth};
 use crate::error::{CallError, StorageError};
 use crate::instance::Instance;
 use crate::states::snapshot;
-use crate::translate::Translate;
 use crate::types::Threshold;
 use redb::{Database, DatabaseError, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
@@ -54,7 +53,7 @@ impl Checkpoint {
         let settings = Settings {
             max_tokens_per_thread: instance
                 .call(|registry, store| registry.call_max_tokens_per_thread(store))?,
-            thresholds: instance.call(|registry, store| registry.call_thresholds(store))?.translate(),
+            thresholds: instance.call(|registry, store| registry.call_thresholds(store))?,
             max_threads: instance.max_threads,
             next_birth,
         };

@@ -5,7 +5,6 @@ use crate::bindings::exports::thread_budget::registry::registry as wit;
 use crate::calls::{Call, Clear, Configure, SetMaxThreads, SetThresholds};
 use crate::error::{CallError, InvalidInput};
 use crate::states;
-use crate::translate::Translate;
 use crate::types::{ThreadState, Threshold, Usage};
 use wasmtime::{Store, StoreLimits};
 
@@ -40,8 +39,7 @@ impl Registry {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub async fn thresholds(&self) -> Result<Vec<Threshold>, CallError> {
-        let thresholds = self.ask_number(0, |registry, store| registry.call_thresholds(store)).await?;
-        Ok(thresholds.translate())
+        self.ask_number(0, |registry, store| registry.call_thresholds(store)).await
     }
 
     /// Set how many threads may exist; those beyond a lowered limit stay. Of several instances each
@@ -81,8 +79,9 @@ impl Registry {
     pub async fn get_all_usage(&self) -> Result<Vec<(String, Usage)>, CallError> {
         let mut all: Vec<(String, Usage)> = Vec::new();
         for number in 0..self.instances() {
-            let part = self.ask_number(number, |registry, store| registry.call_get_all_usage(store)).await?;
-            all.append(&mut part.translate());
+            all.append(
+                &mut self.ask_number(number, |registry, store| registry.call_get_all_usage(store)).await?,
+            );
         }
         if self.instances() > 1 {
             all.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));

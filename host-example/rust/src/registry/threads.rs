@@ -8,7 +8,6 @@ use crate::calls::{
 use crate::error::CallError;
 use crate::handle::ThreadBudget;
 use crate::instance::Instance;
-use crate::translate::Translate;
 use crate::types::{Acknowledgement, BudgetWarning, FinalBudget, ThreadOptions, ThresholdCrossed, Usage};
 use std::borrow::Cow;
 
@@ -91,12 +90,10 @@ impl Registry {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub async fn pending_warnings(&self, thread_id: &str) -> Result<Vec<BudgetWarning>, CallError> {
-        let pending = self
-            .ask("pending-warnings", thread_id, |registry, store| {
-                registry.call_pending_warnings(store, thread_id)
-            })
-            .await?;
-        Ok(pending.translate())
+        self.ask("pending-warnings", thread_id, |registry, store| {
+            registry.call_pending_warnings(store, thread_id)
+        })
+        .await
     }
 
     /// The agent has these warnings: they are no longer pending. One that is not, or under another limit, is
@@ -123,13 +120,12 @@ impl Registry {
         if !crossed.thread_id.is_empty() {
             check_id(&crossed.thread_id)?;
         }
-        let crossed = crossed.clone().translate();
         let ask = |instance: &mut Instance| {
             instance.enter(|exports, store| {
-                exports.thread_budget_registry_warnings().call_budget_warning(store, &crossed)
+                exports.thread_budget_registry_warnings().call_budget_warning(store, crossed)
             })
         };
-        Ok(self.with(Of::Number(0), ask).await?.translate())
+        self.with(Of::Number(0), ask).await
     }
 
     /// Whether the thread exists. An id that no thread can have does not.
@@ -145,10 +141,7 @@ impl Registry {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub async fn get_usage(&self, thread_id: &str) -> Result<Option<Usage>, CallError> {
-        let usage = self
-            .ask("get-usage", thread_id, |registry, store| registry.call_get_usage(store, thread_id))
-            .await?;
-        Ok(usage.translate())
+        self.ask("get-usage", thread_id, |registry, store| registry.call_get_usage(store, thread_id)).await
     }
 
     /// Tokens held for requests in flight, of the thread and of those below it; 0 when it does not exist.
