@@ -1,6 +1,7 @@
 //! The file of a durable registry, and everything that can go wrong with it and around it.
 
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -398,17 +399,22 @@ fn after_a_trap_the_instance_is_rebuilt() {
 #[test]
 fn after_a_deadline_the_instance_is_rebuilt() {
     let (_folder, path) = folder();
-    let deadline = Duration::from_millis(50);
-    let registry = build(at(&path).deadline(deadline));
+    let registry = build(at(&path).no_deadline());
     for batch in 0..75 {
         let entries: Vec<_> = (0..4_000)
             .map(|n| UsageEntry { thread_id: format!("{batch}-{n}"), prompt_tokens: 2, completion_tokens: 1 })
             .collect();
         registry.consume_batch(&entries).expect("recorded");
     }
-    let listed = registry.get_all_usage().map(drop);
-    assert_eq!(listed, Err(CallError::Deadline { deadline }), "listing that many takes longer");
-    assert_eq!(registry.consume("0-0", 1, 0).expect("recorded").usage.total_tokens, 4);
+    drop(registry);
+    let deadline = Duration::from_millis(50);
+    let registry = build(at(&path).deadline(deadline));
+    let stopped = CallError::Deadline { deadline };
+    assert_eq!(registry.get_all_usage().err(), Some(stopped.clone()), "listing that many takes longer");
+    // On a busy machine a short call may be stopped too, and is not recorded then.
+    let consumed =
+        iter::repeat_with(|| registry.consume("0-0", 1, 0)).find(|result| *result != Err(stopped.clone()));
+    assert_eq!(consumed.expect("one of them").expect("recorded").usage.total_tokens, 4);
     assert_eq!(total(&registry, "74-3999"), Some(3));
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use thread_budget_tests::transcript;
 use wasmtime::component::{Component, Func, Instance, Linker, Type, Val};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 /// The folder of a path of this repository.
 fn repository(path: &str) -> PathBuf {
@@ -22,10 +22,13 @@ struct Instances {
 
 impl Instances {
     fn new() -> Self {
-        let engine = Engine::default();
+        Self::of(&Engine::default())
+    }
+
+    fn of(engine: &Engine) -> Self {
         let file = repository("host-example/serve/component/thread_budget_router.wasm");
-        let component = Component::from_file(&engine, file).unwrap();
-        Self { component, linker: Linker::new(&engine), most_memory: 256 << 20, current: None }
+        let component = Component::from_file(engine, file).unwrap();
+        Self { component, linker: Linker::new(engine), most_memory: 256 << 20, current: None }
     }
 
     /// A fresh instance.
@@ -34,6 +37,8 @@ impl Instances {
             StoreLimitsBuilder::new().memory_size(self.most_memory).trap_on_grow_failure(true).build();
         let mut store = Store::new(self.component.engine(), limits);
         store.limiter(|limits| limits);
+        // Where instructions are counted at all.
+        let _ = store.set_fuel(u64::MAX);
         let instance = self.linker.instantiate(&mut store, &self.component).unwrap();
         self.current = Some((store, instance));
     }
@@ -82,32 +87,79 @@ fn what_was_not_compiled_configures_nothing() {
     assert_eq!(turn["next"], "done");
 }
 
-#[test]
-fn a_long_stream_takes_no_more_memory_than_its_longest_event() {
-    let mut instances = Instances { most_memory: 1 << 20, ..Instances::new() };
-    let policy: &mut dyn transcript::Policy = &mut instances;
+fn held(completion: u64) -> Value {
+    json!({"held": {"completion_tokens": completion, "usage": {"max_tokens": 1e9 as u64}, "room": 1e8 as u64}})
+}
+
+/// An exchange of which the answer has begun.
+fn begin_stream(policy: &mut dyn transcript::Policy, content_type: &str) {
     policy.begin(&json!({"upstreams": [{"url": "https://provider"}]}));
     let request = json!({
         "id": "x", "method": "POST", "target": "/v1/chat/completions", "headers": "x-thread-id: a\n",
         "body": {"whole": r#"{"stream":true,"messages":[]}"#}
     });
     policy.step(0, json!({"request": request}));
-    let held = |completion| json!({"held": {"completion_tokens": completion, "usage": {"max_tokens": 1e9 as u64}, "room": 1e8 as u64}});
     policy.step(0, held(4_096));
-    policy.step(
-        0,
-        json!({"answer": {"status": 200, "headers": "content-type: text/event-stream\n", "body": ""}}),
-    );
+    let headers = format!("content-type: {content_type}\n");
+    policy.step(0, json!({"answer": {"status": 200, "headers": headers, "body": ""}}));
+}
+
+/// What the policy says to a piece of it, once it holds what it wants for that.
+fn piece_of_stream(policy: &mut dyn transcript::Policy, piece: &str) -> Value {
+    let turn = policy.step(0, json!({"piece": piece}));
+    match turn["next"]["hold"]["completion_tokens"].as_u64() {
+        Some(completion) => policy.step(0, held(completion)),
+        None => turn,
+    }
+}
+
+#[test]
+fn a_long_stream_takes_no_more_memory_than_its_longest_event() {
+    let mut instances = Instances { most_memory: 1 << 20, ..Instances::new() };
+    begin_stream(&mut instances, "text/event-stream");
     for number in 0..20_000 {
         let length = number % 300;
         let event =
             format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{}\"}}}}]}}\n\n", "x".repeat(length));
-        let turn = policy.step(0, json!({"piece": event}));
-        if let Some(completion) = turn["next"]["hold"]["completion_tokens"].as_u64() {
-            assert!(policy.step(0, held(completion))["next"]["read"].is_u64());
-        } else {
-            assert!(turn["next"]["read"].is_u64(), "{turn}");
+        let turn = piece_of_stream(&mut instances, &event);
+        assert!(turn["next"]["read"].is_u64(), "{turn}");
+    }
+}
+
+/// It is counted in instructions, which are the same however busy the machine is.
+#[test]
+fn long_answers_take_work_in_proportion() {
+    const CALL: &str = r#"{"input_tokens":1,"output_tokens":"1"},"#;
+    let engine = Engine::new(Config::new().consume_fuel(true)).unwrap();
+    let mut instances = Instances::of(&engine);
+    let mut work = |content_type: &str, start: &str, part: &str, length: usize| {
+        begin_stream(&mut instances, content_type);
+        let body = start.to_owned() + &part.repeat(length / part.len());
+        for piece in body.as_bytes().chunks(1_400) {
+            let turn = piece_of_stream(&mut instances, str::from_utf8(piece).unwrap());
+            if !turn["next"]["read"].is_u64() {
+                break;
+            }
         }
+        transcript::Policy::step(&mut instances, 0, "ended".into());
+        u64::MAX - instances.current.as_ref().unwrap().0.get_fuel().unwrap()
+    };
+    for (content_type, start, part) in [
+        ("text/event-stream", "", "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n\n"),
+        // Without the empty line.
+        ("text/event-stream", "", "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}]}\n"),
+        ("text/event-stream", "", "data: {\"choices\":[\n"),
+        ("text/event-stream", "", "data: {\"error\":\n\n"),
+        ("text/event-stream", "", "data: "),
+        ("text/event-stream", "", "\r"),
+        ("text/event-stream", "", "event:\n"),
+        ("text/event-stream", "", "["),
+        ("application/json", r#"{"usage":{"iterations":["#, CALL),
+        ("application/json", r#"{"usage":{"x":"#, "["),
+    ] {
+        let (short, long) =
+            (work(content_type, start, part, 1 << 17), work(content_type, start, part, 1 << 20));
+        assert!(long < 12 * short, "{start:?} {part:?}: {short} instructions for 128 KiB, {long} for 1 MiB");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use thread_budget_host::COMPONENT;
 use wasmtime::component::{Component, Linker, ResourceAny};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
 
 mod bindings {
     wasmtime::component::bindgen!({ path: "../wit", world: "thread-budget", additional_derives: [PartialEq] });
@@ -33,17 +33,26 @@ pub(crate) use call;
 
 impl Instance {
     pub(crate) fn new(max_memory_bytes: usize) -> Self {
-        static COMPILED: OnceLock<(Engine, Component)> = OnceLock::new();
-        let (engine, component) = COMPILED.get_or_init(|| {
-            let engine = Engine::default();
-            let component = Component::new(&engine, COMPONENT).expect("it compiles");
-            (engine, component)
-        });
+        static COMPILED: OnceLock<Component> = OnceLock::new();
+        Self::of(COMPILED.get_or_init(|| compile(&Config::new())), max_memory_bytes)
+    }
+
+    /// One whose store counts the instructions that it carries out.
+    pub(crate) fn counted(max_memory_bytes: usize) -> Self {
+        static COMPILED: OnceLock<Component> = OnceLock::new();
+        let component = COMPILED.get_or_init(|| compile(Config::new().consume_fuel(true)));
+        Self::of(component, max_memory_bytes)
+    }
+
+    fn of(component: &Component, max_memory_bytes: usize) -> Self {
+        let engine = component.engine();
         let limits = StoreLimitsBuilder::new().memory_size(max_memory_bytes).build();
         let mut store = Store::new(engine, limits);
         store.limiter(|limits| limits);
         // So that memory alone decides.
         store.set_max_component_handles(usize::MAX);
+        // Where it is counted at all.
+        let _ = store.set_fuel(u64::MAX);
         let exports = bindings::ThreadBudget::instantiate(&mut store, component, &Linker::new(engine))
             .expect("it instantiates");
         Self { store, exports }
@@ -94,6 +103,11 @@ impl Instance {
         let all: Vec<_> = (1..=100).map(|percent| Threshold { percent, severity: Severity::Final }).collect();
         call!(self, call_set_thresholds, &all).expect("valid thresholds");
     }
+}
+
+fn compile(config: &Config) -> Component {
+    let engine = Engine::new(config).expect("it is a configuration");
+    Component::new(&engine, COMPONENT).expect("it compiles")
 }
 
 /// A hold as a snapshot has it.

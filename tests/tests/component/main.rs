@@ -3,4 +3,5 @@
 mod arguments;
 mod instance;
 mod memory;
+mod work;
 mod world;
