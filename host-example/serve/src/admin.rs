@@ -130,7 +130,15 @@ fn router(admin: Admin) -> Router {
     });
     Router::new()
         .route("/", get(async || file("text/html; charset=utf-8", include_str!("page/index.html"))))
-        .route("/style.css", get(async || file("text/css; charset=utf-8", include_str!("page/style.css"))))
+        .route(
+            "/style.css",
+            get(async || {
+                file(
+                    "text/css; charset=utf-8",
+                    concat!(include_str!("page/base.css"), include_str!("page/style.css")),
+                )
+            }),
+        )
         .route(
             "/script.js",
             get(async || file("text/javascript; charset=utf-8", include_str!("page/script.js"))),

@@ -4,7 +4,6 @@
 use super::budgets::{Account, Budgets};
 use super::client::{self, Body, Client};
 use super::connections::{Place, Work};
-use super::date;
 use super::headers;
 use super::keys::{Claim, Keys};
 use super::policy::contract::{self, Action, Event, LogEntry, Next, RequestBody, ResponseBody, Turn};
@@ -23,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use time::OffsetDateTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// How much of a stream the policy is given at once, in bytes, if it has come by then.
@@ -105,7 +105,7 @@ impl Exchanges {
         let request = contract::Request {
             id: format!("{:x}-{number:x}", common.budgets.registry.holder()),
             chance: fastrand::u64(..),
-            date: date::today(),
+            date: OffsetDateTime::now_utc().date().to_string(),
             method: head.method.as_str().into(),
             target: target.into(),
             headers: headers::lines(&head.headers),

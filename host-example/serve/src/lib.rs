@@ -28,7 +28,6 @@ mod budgets;
 mod client;
 mod config;
 mod connections;
-mod date;
 mod debts;
 mod events;
 mod exchange;
