@@ -134,7 +134,7 @@ def test_a_stream_that_uses_the_budget_up_is_cut(world: World, library: ModuleTy
 
 @both_libraries
 def test_a_stream_is_passed_on_as_it_comes_and_counted(world: World, library: ModuleType) -> None:
-    stream = world.sync_openai(library).chat.completions.create(model="stub-slow-10ms", messages=HELLO, stream=True)
+    stream = world.sync_openai(library).chat.completions.create(model="stub-slow-100ms", messages=HELLO, stream=True)
     first = next(stream)
     assert first.choices
     assert world.held() > 0, "it has come to its end before it was read"
@@ -148,7 +148,7 @@ def test_a_stream_that_is_left_is_counted_as_far_as_it_came(world: World, librar
     client = world.sync_openai(library)
 
     def begin() -> Any:
-        stream = client.chat.completions.create(model="stub-slow-10ms-words-500", messages=HELLO, stream=True)
+        stream = client.chat.completions.create(model="stub-slow-30ms-words-500", messages=HELLO, stream=True)
         for _ in range(10):
             next(stream)
         return stream
@@ -156,7 +156,7 @@ def test_a_stream_that_is_left_is_counted_as_far_as_it_came(world: World, librar
     begin().close()
     prompt, completion = world.used()
     assert prompt > 0
-    assert 5 <= completion < 200
+    assert 5 <= completion < 400
     stream = begin()
     assert world.held() > 0
     # Nobody closes it.
@@ -229,30 +229,37 @@ def test_what_is_cancelled_is_charged(world: World, library: ModuleType) -> None
     async def run() -> None:
         async with world.async_openai(library) as client:
 
-            async def ask() -> None:
-                await client.chat.completions.create(model="stub-slow-10000ms", messages=HELLO)
-
-            async def stream() -> None:
-                async for _ in await client.chat.completions.create(
-                    model="stub-slow-10ms-words-500", messages=HELLO, stream=True
-                ):
-                    pass
-
-            prompts = 0
-            for ask_it in (ask, stream):
-                task = asyncio.create_task(ask_it())
-                while not world.provider.bodies():
-                    await asyncio.sleep(0.05)
-                await asyncio.sleep(0.2)
+            async def cancel(task: "asyncio.Task[None]") -> tuple[int, int]:
                 assert world.held() > 0
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-                prompt, completion = world.used()
-                assert prompt > prompts
-                prompts = prompt
-                world.provider.clear()
-            assert 1 <= completion < 200
+                return world.used()
+
+            async def ask() -> None:
+                await client.chat.completions.create(model="stub-slow-10000ms", messages=HELLO)
+
+            task = asyncio.create_task(ask())
+            while not world.provider.bodies():
+                await asyncio.sleep(0.05)
+            prompt, completion = await cancel(task)
+            assert prompt > 0
+            assert completion == 0
+
+            events = []
+
+            async def stream() -> None:
+                async for event in await client.chat.completions.create(
+                    model="stub-slow-30ms-words-500", messages=HELLO, stream=True
+                ):
+                    events.append(event)
+
+            task = asyncio.create_task(stream())
+            while len(events) < 5:
+                await asyncio.sleep(0.01)
+            both, completion = await cancel(task)
+            assert both == 2 * prompt
+            assert 1 <= completion < 400
 
     asyncio.run(run())
 
