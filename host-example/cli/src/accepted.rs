@@ -10,7 +10,7 @@ use thread_budget_host::blocking::Registry;
 /// What was accepted since the last write. Nothing of it is held in the database: after a crash it is read
 /// from the recording again.
 pub(super) struct Accepted {
-    /// Of threads that have one. None is opened while records are replayed.
+    /// Of threads that have one.
     parents: HashMap<String, String>,
     /// By thread, what it and those below it are going to use.
     tokens: HashMap<String, u64>,
@@ -48,6 +48,11 @@ impl Accepted {
             *sum = sum.saturating_add(tokens);
         }
         Ok(true)
+    }
+
+    /// A thread is now below another.
+    pub(super) fn opened(&mut self, thread_id: &str, parent: &str) {
+        self.parents.insert(thread_id.to_owned(), parent.to_owned());
     }
 
     /// It is recorded.

@@ -169,6 +169,11 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
+    /// Take note of a thread that is now below another.
+    pub(super) fn opened(&mut self, thread_id: &str, parent: &str) {
+        self.accepted.iter_mut().for_each(|accepted| accepted.opened(thread_id, parent));
+    }
+
     /// Take note of a record that could not be read.
     pub(super) fn skip(&mut self, bytes: u64) {
         self.counts.skipped += 1;

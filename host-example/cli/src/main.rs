@@ -4,12 +4,17 @@
 
 mod accepted;
 mod db;
+mod html;
+mod input;
 mod inspect;
 mod ledger;
+mod outcomes;
+mod prices;
 mod replay;
 mod report;
 mod sample;
 mod serve;
+mod sessions;
 mod threads;
 mod watch;
 
@@ -19,7 +24,9 @@ use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 use thread_budget_cli::recording::Format;
+use thread_budget_cli::recording::time::Moment;
 use thread_budget_host::{
     Cache, Durability, LoadError, MAX_THREAD_ID_BYTES, Severity, StorageError, Threshold,
 };
@@ -43,6 +50,29 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 the component or the machine failed; 2 the command line or the input is wrong;
 130 interrupted. Colours follow NO_COLOR and the terminal.";
+
+const REPLAY_HELP: &str = "\
+Formats, recognised by their first record, as JSON lines, as values over several lines, or as one list:
+  jsonl        {\"thread_id\": \"a\", \"prompt_tokens\": 900, \"completion_tokens\": 100}, perhaps with parent,
+               model and timestamp
+  openai       answers of OpenAI's and Anthropic's APIs with a usage, the thread as thread_id,
+               metadata.thread_id or conversation; results of their batches, by custom_id
+  csv          a header with thread_id, prompt_tokens and completion_tokens, or with ContextTokens and
+               GeneratedTokens (the Azure traces); without a thread column name one with --thread
+  claude-code  a session of Claude Code        codex     a session of Codex
+  litellm      LiteLLM's spend log, also CSV   langfuse  observations or traces of Langfuse
+  otlp         spans of OpenTelemetry with gen_ai attributes
+
+Examples:
+  thread-budget replay --since 7d                    the last week of your own sessions
+  thread-budget replay --max-tokens 2000000 --html report.html
+                                                     under another limit, and as a page
+  thread-budget replay --sessions ~/.codex --project my-app
+  thread-budget replay --weights router.toml         in what the router would count
+  thread-budget replay batch_output.jsonl --thread nightly --enforce
+
+A thread is refused where a request does not fit into what it has left; the report says at which. Without
+--enforce such a request is counted all the same.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -68,26 +98,32 @@ enum Command {
 
 /// Run recorded LLM usage through the component and report who would have been warned or refused.
 ///
-/// Reads one usage record a line, records each with the budget registry, prints every warning as it
-/// is crossed, and ends with a summary. Nothing leaves this machine.
-///
-/// Formats, recognised by their first record:
-///   jsonl   {"thread_id": "a", "prompt_tokens": 900, "completion_tokens": 100}
-///   openai  {"thread_id": "a", "usage": {"prompt_tokens": 900, "completion_tokens": 100}}, the usage
-///           also as input_tokens and output_tokens, the thread also as metadata.thread_id or conversation
-///   csv     a header with thread_id, prompt_tokens and completion_tokens, or with ContextTokens and
-///           GeneratedTokens (the Azure traces); without a thread column name one with --thread
+/// Without a file it replays the sessions of Claude Code, Codex and OpenCode that are on this machine, each
+/// with its sub-agents below it; where there are none, a built-in synthetic sample. Nothing leaves this machine,
+/// and no session is changed.
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = REPLAY_HELP)]
 struct ReplayArgs {
-    /// The usage records; `-` is standard input. A built-in synthetic sample when left out.
+    /// A recording; `-` is standard input. The sessions on this machine, or a sample, when left out.
     file: Option<PathBuf>,
+    /// Replay the sessions in this folder and those below it: files of JSON lines, and OpenCode's databases.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["file", "db", "format"])]
+    sessions: Option<PathBuf>,
+    /// Of sessions, only requests from then on: a date or a time by UTC, or how long ago, as in 7d or 12h.
+    #[arg(long, value_name = "WHEN", value_parser = replay::parse_since, conflicts_with_all = ["file", "db"])]
+    since: Option<Moment>,
+    /// Only sessions in folders whose path has this text.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["file", "db"])]
+    project: Option<String>,
     /// The format, when it should not be recognised by the first record.
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// The thread of records that name none.
     #[arg(long, value_name = "NAME", value_parser = parse_thread)]
     thread: Option<String>,
+    /// What tokens count for by model and kind: a router's configuration, or a file of `weights` as in it.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
     /// The limit of every thread that is new, in tokens. [default: 100000, or what the database says]
     #[arg(long, value_name = "N")]
     max_tokens: Option<u64>,
@@ -104,7 +140,10 @@ struct ReplayArgs {
     /// For people, or one JSON object on standard output.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
-    /// Count a record that cannot be read as skipped instead of stopping at it.
+    /// Write the report as a page too, into this file. It holds all that it needs.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Count a record that cannot be read as skipped instead of stopping at it. Sessions always do.
     #[arg(long)]
     keep_going: bool,
     /// Keep the budgets in this database, and go on from what it holds; it is made when there is none.
@@ -253,6 +292,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// How long somebody may wait for what they do not notice.
+const A_MOMENT: Duration = Duration::from_millis(100);
 
 /// Open a file that somebody named, which is no folder.
 fn open_file(path: &Path) -> Result<(File, Metadata), Failure> {

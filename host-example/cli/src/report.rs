@@ -1,8 +1,10 @@
 //! How a replay's results are shown.
 
+use super::outcomes::{Outcome, counted};
+use super::sessions::Place;
 use super::threads::Shown;
 use anstyle::{AnsiColor, Style};
-use indicatif::HumanCount;
+use indicatif::{HumanBytes, HumanCount};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -21,10 +23,42 @@ pub(super) struct Summary {
     pub(super) crossed: Crossed,
     /// Threads at or above their limit at the end.
     pub(super) exhausted_threads: u64,
+    /// Where sessions were found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) found: Vec<Place>,
+    /// What sessions use, where there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sessions: Option<Sessions>,
     pub(super) top: Vec<Shown>,
     /// With a database, how many of the requests it had counted before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumed_after: Option<u64>,
+}
+
+/// What sessions use, each with its sub-agents: a help to choose their limit.
+#[derive(Debug, Serialize)]
+pub(super) struct Sessions {
+    pub(super) number: u64,
+    /// Half of them use no more.
+    pub(super) median_tokens: u64,
+    /// Nine of ten use no more.
+    pub(super) p90_tokens: u64,
+    pub(super) largest_tokens: u64,
+}
+
+impl Sessions {
+    /// Of the totals of all; none when there are no sessions.
+    pub(super) fn of(mut totals: Vec<u64>) -> Option<Self> {
+        totals.sort_unstable();
+        let at =
+            |percent: usize| totals.get((totals.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+        Some(Self {
+            number: totals.len() as u64,
+            median_tokens: at(50)?,
+            p90_tokens: at(90)?,
+            largest_tokens: at(100)?,
+        })
+    }
 }
 
 /// What became of the records of a recording.
@@ -53,6 +87,10 @@ pub(super) struct Crossed {
 }
 
 impl Crossed {
+    pub(super) fn all(&self) -> u64 {
+        self.warning + self.critical + self.r#final
+    }
+
     pub(super) fn count(&mut self, severity: Severity) {
         match severity {
             Severity::Warning => self.warning += 1,
@@ -98,6 +136,12 @@ pub(super) fn write(
         Some(before) if before == requests => ", all of it was counted before".into(),
         Some(before) => format!(", resumed after {} requests", HumanCount(before)),
     };
+    for Place { agent, folder, sessions, files, bytes } in &summary.found {
+        let folder = shown(&folder.display().to_string(), usize::MAX);
+        let bytes = HumanBytes(*bytes);
+        let (sessions, files) = (counted(*sessions, "session"), counted(*files, "file"));
+        writeln!(out, "{BOLD}{agent}{BOLD:#} {sessions} in {files}, {bytes} {FAINT}{folder}{FAINT:#}")?;
+    }
     writeln!(out, "\n{BOLD}{name}{BOLD:#} {FAINT}replayed {into}in {elapsed:.1?}{resumed}{FAINT:#}\n")?;
     for (label, count) in [
         ("requests", requests),
@@ -109,12 +153,21 @@ pub(super) fn write(
         ("tokens", summary.total_tokens),
         ("  prompt", summary.prompt_tokens),
         ("  completion", summary.completion_tokens),
-        ("warnings", summary.crossed.warning + summary.crossed.critical + summary.crossed.r#final),
+        ("warnings", summary.crossed.all()),
         ("  warning", summary.crossed.warning),
         ("  critical", summary.crossed.critical),
         ("  final", summary.crossed.r#final),
     ] {
         writeln!(out, "  {label:<18}{:>16}", HumanCount(count).to_string())?;
+    }
+    if let Some(Sessions { median_tokens, p90_tokens, largest_tokens, .. }) = summary.sessions {
+        writeln!(
+            out,
+            "\n  Half of the sessions use at most {} tokens, 9 of 10 at most {}, the largest {}: a limit is --max-tokens.",
+            HumanCount(median_tokens),
+            HumanCount(p90_tokens),
+            HumanCount(largest_tokens),
+        )?;
     }
     if !summary.top.is_empty() {
         write_threads(out, &summary.top, thresholds)?;
@@ -136,7 +189,15 @@ pub(super) fn write_threads(
     writeln!(out, "\n{BOLD}largest threads{BOLD:#} {FAINT}the bar is the limit{legend}{FAINT:#}\n")?;
     let name = |thread: &Shown| {
         let indent = 2 * thread.depth;
-        format!("{:indent$}{}", "", shown(&thread.thread_id, MAX_ID_WIDTH.saturating_sub(indent).max(8)))
+        let width = MAX_ID_WIDTH.saturating_sub(indent).max(8);
+        // A sub-agent's id may begin with that of the thread above it.
+        let own = thread.parent.as_deref().filter(|_| thread.depth > 0);
+        let own = own.and_then(|parent| thread.thread_id.strip_prefix(parent)?.strip_prefix('/'));
+        let id = own.map_or_else(
+            || shown(&thread.thread_id, width),
+            |own| format!("…/{}", shown(own, width.saturating_sub(2))),
+        );
+        format!("{:indent$}{id}", "")
     };
     let names: Vec<String> = threads.iter().map(name).collect();
     let width = names.iter().map(|name| name.chars().count()).max().unwrap_or_default();
@@ -157,8 +218,17 @@ pub(super) fn write_threads(
             write!(out, "  {FAINT}not told of {}{FAINT:#}", pending.join(", "))?;
         }
         writeln!(out)?;
+        if let Some(outcome) = thread.outcome.as_ref().filter(|outcome| is_told(outcome)) {
+            let folder = outcome.project.as_ref().map(|folder| format!(", in {}", shown(folder, usize::MAX)));
+            writeln!(out, "    {FAINT}{}{}{FAINT:#}", outcome.text(), folder.unwrap_or_default())?;
+        }
     }
     Ok(())
+}
+
+/// Whether there is more to say of a thread than what it used.
+fn is_told(outcome: &Outcome) -> bool {
+    !outcome.warned.is_empty() || outcome.refused.is_some() || outcome.project.is_some()
 }
 
 /// Full to what is used, with the thresholds marked, and an arrow when it goes on beyond the limit.

@@ -1,6 +1,7 @@
 //! The threads of a registry: all of them, and the largest as a list for people.
 
 use super::Failure;
+use super::outcomes::Outcome;
 use serde::Serialize;
 use std::collections::HashMap;
 use thread_budget_host::blocking::Registry;
@@ -24,6 +25,9 @@ pub(super) struct Shown {
     /// The thresholds whose warnings are pending, where they are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) pending_thresholds: Option<Vec<Threshold>>,
+    /// What would have become of it, where that is known.
+    #[serde(flatten)]
+    pub(super) outcome: Option<Outcome>,
 }
 
 /// Every thread, in pages, parents before their children.
@@ -83,6 +87,7 @@ pub(super) fn largest(
             percent_used: registry.get_budget(&thread.thread_id)?.percent_used()?,
             depth,
             pending_thresholds: pending.then(|| thread.pending().collect()),
+            outcome: None,
         });
         rest.extend(children[number].iter().rev().map(|child| (*child, depth + 1)));
     }

@@ -64,8 +64,13 @@ fn warnings(printed: &str) -> Vec<String> {
     complete.lines().take_while(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
+/// The summary without what only a replay with a database tells, or only one without.
 fn without_resumption(mut summary: Value) -> Value {
     summary.as_object_mut().expect("an object").remove("resumed_after");
+    for thread in summary["top"].as_array_mut().into_iter().flatten() {
+        let thread = thread.as_object_mut().expect("an object");
+        ["requests", "warned", "refused"].map(|field| thread.remove(field));
+    }
     summary
 }
 

@@ -24,8 +24,19 @@ fn every_format_tells_the_same_story() {
                 "crossed": {"warning": 1, "critical": 1, "final": 1},
                 "exhausted_threads": 1,
                 "top": [
-                    {"thread_id": "alpha", "total_tokens": 1_030, "max_tokens": 1_000, "percent_used": 103.0},
-                    {"thread_id": "beta", "total_tokens": 55, "max_tokens": 1_000, "percent_used": 5.5},
+                    {
+                        "thread_id": "alpha", "total_tokens": 1_030, "max_tokens": 1_000, "percent_used": 103.0,
+                        "requests": 3, "refused": {"request": 3},
+                        "warned": [
+                            {"percent": 75, "severity": "warning", "request": 2},
+                            {"percent": 90, "severity": "critical", "request": 2},
+                            {"percent": 95, "severity": "final", "request": 3},
+                        ],
+                    },
+                    {
+                        "thread_id": "beta", "total_tokens": 55, "max_tokens": 1_000, "percent_used": 5.5,
+                        "requests": 1,
+                    },
                 ],
             }),
             "{file}"
@@ -358,6 +369,7 @@ fn the_sample_is_the_same_every_time() {
 fn a_closed_pipe_ends_quietly() {
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_thread-budget"))
         .arg("replay")
+        .envs(common::NOWHERE)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

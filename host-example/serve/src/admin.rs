@@ -30,6 +30,9 @@ mod threads;
 pub use live::Live;
 pub use threads::{Thread, Totals};
 
+/// The style of the live page, for other pages that show budgets as it does.
+pub const PAGE_STYLE: &str = concat!(include_str!("page/base.css"), include_str!("page/style.css"));
+
 use super::config::{AdminConfig, ConfigError};
 use super::{Events, Health, RouterError, UnidentifiedClients, tls};
 use crate::events::Event;
@@ -130,15 +133,7 @@ fn router(admin: Admin) -> Router {
     });
     Router::new()
         .route("/", get(async || file("text/html; charset=utf-8", include_str!("page/index.html"))))
-        .route(
-            "/style.css",
-            get(async || {
-                file(
-                    "text/css; charset=utf-8",
-                    concat!(include_str!("page/base.css"), include_str!("page/style.css")),
-                )
-            }),
-        )
+        .route("/style.css", get(async || file("text/css; charset=utf-8", PAGE_STYLE)))
         .route(
             "/script.js",
             get(async || file("text/javascript; charset=utf-8", include_str!("page/script.js"))),

@@ -1,6 +1,7 @@
 //! What is asked and answered, in no provider's form.
 
 use serde_json::Value;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// When every answer was made, in seconds since 1970.
 pub(super) const CREATED: u64 = 1_795_000_000;
@@ -8,6 +9,8 @@ pub(super) const CREATED: u64 = 1_795_000_000;
 /// What a request asks for.
 #[derive(Debug)]
 pub(super) struct Asked {
+    /// Its number among all requests: what is written down of an answer is known by its id.
+    pub(super) number: u64,
     pub(super) model: String,
     pub(super) stream: bool,
     /// Whether a stream of chat completions is to tell its usage.
@@ -48,7 +51,9 @@ impl Asked {
                 || text.contains("next request may fail")
                 || tokens_left(text).is_some_and(|left| left < 2 * prompt_tokens)
         });
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
         Self {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             model: body["model"].as_str().unwrap_or_default().into(),
             stream: body["stream"] == true,
             include_usage: body["stream_options"]["include_usage"] == true,

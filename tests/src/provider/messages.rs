@@ -108,7 +108,7 @@ fn has_key(value: &Value, key: &str) -> bool {
 /// A message that has not begun.
 fn message(answer: &Answer) -> Value {
     let mut message = json!({
-        "id": "msg_stub",
+        "id": format!("msg_stub_{}", answer.asked.number),
         "type": "message",
         "role": "assistant",
         "model": answer.asked.model,

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 /// Call with each field of an object, in their order: its name, decoded, and its value. Of a text that goes
 /// wrong later it calls with what comes before.
-pub(crate) fn fields<'a>(
-    object: &'a str,
-    each: &mut dyn FnMut(&str, &'a str),
-) -> Result<(), serde_json::Error> {
+///
+/// # Errors
+/// The text is no object, or goes on behind it.
+pub fn fields<'a>(object: &'a str, each: &mut dyn FnMut(&str, &'a str)) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(object);
     reader.deserialize_map(Fields(each))?;
     reader.end()
@@ -19,7 +19,8 @@ pub(crate) fn fields<'a>(
 
 /// A field of an object; of several of that name the last, as JSON readers do. None when there is none or
 /// the text is no object.
-pub(crate) fn field<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+#[must_use]
+pub fn field<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     let mut found = None;
     fields(object, &mut |known, value| {
         if known == name {
@@ -31,14 +32,18 @@ pub(crate) fn field<'a>(object: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Call with each item of an array.
-pub(crate) fn items<'a>(array: &'a str, each: &mut dyn FnMut(&'a str)) -> Result<(), serde_json::Error> {
+///
+/// # Errors
+/// The text is no array, or goes on behind it.
+pub fn items<'a>(array: &'a str, each: &mut dyn FnMut(&'a str)) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(array);
     reader.deserialize_seq(Items(each))?;
     reader.end()
 }
 
 /// A string, decoded; none when it is none.
-pub(crate) fn text(value: &str) -> Option<Cow<'_, str>> {
+#[must_use]
+pub fn text(value: &str) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(value).ok().map(|Text(text)| text)
 }
 

@@ -24,7 +24,7 @@ mod extras;
 mod gzip;
 mod headers;
 mod identity;
-mod json;
+pub mod json;
 mod metered;
 mod note;
 mod pass;

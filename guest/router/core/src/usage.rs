@@ -142,12 +142,14 @@ impl Report {
 
     /// Tokens of which nothing is said but how many there are, prompt and completion together; 0 when there
     /// are none such.
-    pub(crate) fn undivided(&self) -> u64 {
+    #[must_use]
+    pub fn undivided(&self) -> u64 {
         if self.last_word() == Tokens::default() { self.usage.total.unwrap_or(0) } else { 0 }
     }
 
     /// Whether both prompt and completion have been reported, be it as 0.
-    pub(crate) fn is_whole(&self) -> bool {
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
         self.calls.is_some() || self.usage.is_whole() || self.aside.is_whole()
     }
 }
@@ -194,6 +196,15 @@ impl Counts {
                 self.is_cached_within = true;
                 &mut self.cache_read
             }
+            // Codex's record of a response
+            "cached_input_tokens" => {
+                self.is_cached_within = true;
+                &mut self.cache_read
+            }
+            "cache_write_input_tokens" => {
+                self.is_cached_within = true;
+                &mut self.cache_write
+            }
             "cache_read_input_tokens" | "cache_n" => &mut self.cache_read,
             "cache_creation_input_tokens" => &mut self.cache_write,
             "cache_creation" => return self.read_cache_creation(value),
@@ -208,7 +219,7 @@ impl Counts {
                 }
                 return;
             }
-            "reasoning_tokens" => &mut self.reasoning,
+            "reasoning_tokens" | "reasoning_output_tokens" => &mut self.reasoning,
             "total_tokens" => &mut self.total,
             _ => return,
         };
@@ -411,6 +422,11 @@ mod tests {
             (
                 r#"{"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":320}}"#,
                 [0, 0, 0, 2, 320],
+            ),
+            (
+                r#"{"input_tokens":100,"cached_input_tokens":60,"cache_write_input_tokens":10,"output_tokens":30,
+                    "reasoning_output_tokens":20,"total_tokens":130}"#,
+                [30, 60, 10, 10, 20],
             ),
         ] {
             let Tokens { input, cached_input, cache_write, output, reasoning } = report(&[usage]).tokens();

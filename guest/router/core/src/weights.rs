@@ -96,13 +96,19 @@ pub struct Rates {
 }
 
 impl Rates {
-    /// What a model's tokens count for at an upstream: by the first weights that name the model, or 1.
+    /// What a model's tokens count for at an upstream.
     pub(crate) fn of(upstream: &Upstream, model: &str) -> Self {
+        Self::by(&upstream.weights, model)
+    }
+
+    /// What a model's tokens count for: by the first weights that name the model, or 1.
+    #[must_use]
+    pub fn by(weights: &[Weights], model: &str) -> Self {
         let names = |weights: &&Weights| {
             weights.models.is_empty()
                 || weights.models.iter().any(|prefix| model.starts_with(prefix.as_str()))
         };
-        upstream.weights.iter().find(names).map(Weights::rates).unwrap_or_default()
+        weights.iter().find(names).map(Weights::rates).unwrap_or_default()
     }
 
     /// What these tokens count for: prompt and completion, together rounded up once.

@@ -4,8 +4,14 @@ use assert_cmd::Command;
 use serde_json::Value;
 use std::process::Output;
 
+/// Where nobody has sessions.
+pub(crate) const NOWHERE: [(&str, &str); 3] =
+    [("CLAUDE_CONFIG_DIR", "/nowhere"), ("CODEX_HOME", "/nowhere"), ("XDG_DATA_HOME", "/nowhere")];
+
 pub(crate) fn thread_budget() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_thread-budget"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thread-budget"));
+    command.envs(NOWHERE);
+    command
 }
 
 pub(crate) fn fixture(name: &str) -> String {
