@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use thread_budget_tests::fuzz::TARGETS;
+use thread_budget_tests::fuzz::{self, TARGETS};
 
 /// Few and small, so that they can be looked at, and kept in the repository.
 const MOST_FILES: usize = 100;
@@ -25,6 +25,29 @@ fn every_input_has_its_property() {
         for input in inputs {
             eprintln!("{}", input.display());
             check(&fs::read(input).expect("it can be read"));
+        }
+    }
+}
+
+/// Recordings come cut off, with other bytes, and with parts that are missing or there twice.
+#[test]
+fn damaged_recordings_have_their_property_too() {
+    let mut random = fastrand::Rng::with_seed(14);
+    for input in files(&folder("corpus").join("recording")) {
+        let whole = fs::read(&input).expect("it can be read");
+        for _ in 0..40 {
+            let mut bytes = whole.clone();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(..=bytes.len());
+                let end = (at + random.usize(..64)).min(bytes.len());
+                match random.u8(..4) {
+                    0 => bytes.truncate(at),
+                    1 => drop(bytes.drain(at..end)),
+                    2 => bytes.extend_from_within(at..end),
+                    _ => bytes[at..end].fill(*random.choice(b"{}[]\",:\\\n0-e\xff").expect("some")),
+                }
+            }
+            fuzz::recording(&bytes);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod opencode;
 
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::env;
 use std::fs::{self, File};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 use thread_budget_cli::recording::time::Moment;
 use thread_budget_cli::recording::{Record, RecordError, Records, codex};
+use thread_budget_router_core::json;
 
 /// The longest first line that is looked at for where a session belongs.
 const HEAD_BYTES: u64 = 1 << 20;
@@ -267,18 +269,31 @@ fn list(folder: &Path, endings: &[&str], found: &mut Vec<Seen>) -> Result<(), St
     Ok(())
 }
 
-/// The session that a file of Claude Code's is about: `SESSION.jsonl`, and those in `SESSION/subagents`.
+/// The session that a file of Claude Code's belongs to: `SESSION.jsonl`, and those in `SESSION/subagents`. Before 2.1
+/// sub-agents were beside it, as `agent-ID.jsonl`.
 fn session_of(path: &Path) -> PathBuf {
     let within = path.ancestors().find(|folder| folder.ends_with("subagents"));
-    within.and_then(Path::parent).map_or_else(|| path.with_extension(""), Path::to_path_buf)
+    if let Some(session) = within.and_then(Path::parent) {
+        return session.to_path_buf();
+    }
+    let is_agent = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("agent-"));
+    let session = || json::text(json::field(&first_line(path)?, "sessionId")?).map(Cow::into_owned);
+    match is_agent.then(session).flatten() {
+        Some(session) => path.with_file_name(session),
+        None => path.with_extension(""),
+    }
 }
 
 /// What the first line of Codex's files says; none of others, whose names differ.
 fn head(path: &Path) -> Option<codex::Head> {
     begun_by_name(path)?;
+    codex::head(&first_line(path)?)
+}
+
+fn first_line(path: &Path) -> Option<String> {
     let mut line = String::new();
     BufReader::new(File::open(path).ok()?).take(HEAD_BYTES).read_line(&mut line).ok()?;
-    codex::head(&line)
+    Some(line)
 }
 
 /// When a file of Codex's was begun, by its name: `rollout-2026-11-25T20-39-38-ID.jsonl`.

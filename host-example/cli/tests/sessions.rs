@@ -102,6 +102,41 @@ fn a_folder_may_be_named_and_sessions_chosen() {
     }
 }
 
+/// Sub-agents' files in the folder of their session, as Claude Code had them before 2.1.
+#[test]
+fn sub_agents_may_be_beside_their_session() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let answer = |at: &str, id: &str, agent: Option<&str>| {
+        json!({"type": "assistant", "sessionId": "s", "agentId": agent, "isSidechain": agent.is_some(), "requestId": id,
+            "timestamp": at, "message": {"id": id, "model": "m", "usage": {"input_tokens": 90, "output_tokens": 10}}})
+        .to_string()
+    };
+    let write = |name: &str, lines: [String; 2]| {
+        fs::write(folder.path().join(name), lines.join("\n")).expect("it can be written");
+    };
+    write("s.jsonl", [answer("2026-03-02T10:00:01Z", "a", None), answer("2026-03-02T10:00:04Z", "d", None)]);
+    let agent = Some("x");
+    write(
+        "agent-x.jsonl",
+        [answer("2026-03-02T10:00:02Z", "b", agent), answer("2026-03-02T10:00:03Z", "c", agent)],
+    );
+    let output = thread_budget()
+        .args([
+            "replay",
+            "--output=json",
+            "--max-tokens=300",
+            "--sessions",
+            &folder.path().display().to_string(),
+        ])
+        .output()
+        .expect("it runs");
+    let summary = json_of(&output);
+    assert_eq!(summary["found"][0]["sessions"], 1, "{}", stderr(&output));
+    assert_eq!(thread(&summary, "s/x")["parent"], "s");
+    // By then the sub-agent had used its part.
+    assert_eq!(thread(&summary, "s")["refused"], json!({"request": 4, "time": "2026-03-02 10:00:04"}));
+}
+
 #[test]
 fn without_sessions_there_is_the_sample_and_only_then() {
     let output = thread_budget().arg("replay").output().expect("it runs");

@@ -8,7 +8,7 @@ const MAX_LINE_BYTES: usize = 1 << 24;
 /// A value over several lines may hold many records.
 const MAX_VALUE_BYTES: usize = 1 << 28;
 /// How much is read at once, at least.
-const PIECE: usize = 1 << 18;
+const PIECE: usize = 1 << 16;
 
 /// A piece of the text with the line that it begins in, from 1; or why it cannot be used.
 pub(super) type Piece<'t> = (u64, Result<&'t [u8], String>);
@@ -51,7 +51,7 @@ impl<'a> Text<'a> {
             self.start = 0;
         }
         if self.buffer.len() - self.end < PIECE {
-            self.buffer.resize((2 * self.buffer.len()).max(4 * PIECE), 0);
+            self.buffer.resize((2 * self.buffer.len()).max(2 * PIECE), 0);
         }
         loop {
             match self.reader.read(&mut self.buffer[self.end..]) {
