@@ -2,12 +2,16 @@
 
 use indicatif::HumanCount;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use thread_budget_cli::recording::Record;
 use thread_budget_cli::recording::time::Moment;
 use thread_budget_host::blocking::Registry;
 use thread_budget_host::{CallError, Severity, ThresholdCrossed};
+
+/// How far up a request is counted.
+const MOST_LEVELS: usize = 64;
 
 /// One thread's.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -55,41 +59,41 @@ impl Outcomes {
         self.threads.get(thread_id)
     }
 
-    /// Count a request of a thread and of those above it. Then see who of them would refuse so many tokens, where
-    /// that is not known yet; true when the thread would.
+    /// Count a request of a thread and of those above it. See who of them would refuse so many tokens, where that is
+    /// not known yet, and say whether the thread does, if `asks`.
     pub(super) fn request(
         &mut self,
         registry: &Registry,
         record: &Record,
         tokens: u64,
+        asks: bool,
     ) -> Result<bool, CallError> {
-        let thread = self.threads.entry(record.thread_id.clone()).or_default();
-        if thread.parent.is_none() {
-            thread.parent.clone_from(&record.parent);
-        }
         let mut refuses = false;
-        let mut next = Some(record.thread_id.clone());
-        let mut levels = 0;
-        while let Some(id) = next.take() {
-            let thread = self.threads.entry(id.clone()).or_default();
+        let mut id = Cow::Borrowed(&*record.thread_id);
+        // Trees are not that deep; whoever is said to be below itself is no loop.
+        for level in 0..MOST_LEVELS {
+            if !self.threads.contains_key(&*id) {
+                self.threads.insert(id.clone().into_owned(), Outcome::default());
+            }
+            let Some(thread) = self.threads.get_mut(&*id) else { break };
             thread.requests += 1;
             if thread.project.is_none() {
                 thread.project.clone_from(&record.project);
             }
-            let is_first = levels == 0;
-            if is_first || thread.refused.is_none() {
+            if level == 0 && thread.parent.is_none() {
+                thread.parent.clone_from(&record.parent);
+            }
+            if thread.refused.is_none() || asks && level == 0 {
                 match registry.check_budget(&id, tokens) {
                     Err(CallError::Refused(_)) => {
-                        refuses |= is_first;
-                        let request = Request::of(thread.requests, record.at);
-                        thread.refused.get_or_insert(request);
+                        refuses |= level == 0;
+                        thread.refused.get_or_insert(Request::of(thread.requests, record.at));
                     }
                     allowed => allowed?,
                 }
             }
-            levels += 1;
-            // Whoever is said to be below itself is no loop; trees are not that deep.
-            next = thread.parent.clone().filter(|_| levels < 64);
+            let Some(parent) = thread.parent.clone() else { break };
+            id = Cow::Owned(parent);
         }
         Ok(refuses)
     }

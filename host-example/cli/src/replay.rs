@@ -347,7 +347,7 @@ impl<'a> Replay<'a> {
         }
         self.counts.requests += 1;
         let tokens = prompt_tokens.saturating_add(completion_tokens);
-        let refuses = self.outcomes.request(self.registry, &record, tokens)?;
+        let refuses = self.outcomes.request(self.registry, &record, tokens, self.args.enforce)?;
         if self.args.enforce && refuses {
             self.counts.refused += 1;
             return Ok(());

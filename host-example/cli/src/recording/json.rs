@@ -35,10 +35,10 @@ pub(super) fn name(value: &str) -> Option<String> {
 
 /// A moment, as text or in milliseconds.
 pub(super) fn moment(value: &str) -> Option<Moment> {
-    match text(value) {
-        Some(text) => Moment::parse(&text),
-        None => value.parse().ok().map(Moment::from_milliseconds),
+    if value.starts_with('"') {
+        return Moment::parse(&text(value)?);
     }
+    value.parse().ok().map(Moment::from_milliseconds)
 }
 
 /// A name of a thread that has to be a string where it is given.
