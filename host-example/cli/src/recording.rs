@@ -174,7 +174,7 @@ pub struct Records<'a> {
 enum Source<'a> {
     Lines(Text<'a>, Box<dyn ReadValue>),
     Values(Text<'a>, Box<dyn ReadValue>),
-    Csv(csv::Rows<'a>),
+    Csv(Box<csv::Rows<'a>>),
 }
 
 impl Format {
@@ -246,7 +246,7 @@ impl<'a> Records<'a> {
         let source = match (format.reader(), shape) {
             (Some(reader), Shape::Lines) => Source::Lines(text, reader),
             (Some(reader), Shape::Values) => Source::Values(text, reader),
-            (None, _) => Source::Csv(csv::Rows::new(text, &file, thread.is_some())?),
+            (None, _) => Source::Csv(Box::new(csv::Rows::new(text, &file, thread.is_some())?)),
         };
         Ok(Self { file, thread, format, is_paged, source, found: VecDeque::new(), line: 0 })
     }

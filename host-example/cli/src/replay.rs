@@ -45,7 +45,7 @@ pub(super) fn run(args: &ReplayArgs, cache: Cache) -> Result<(), Failure> {
         outcomes: Outcomes::default(),
         number: 0,
     };
-    let (name, resumed_after, mut stopped, places) = match found {
+    let (Ran { name, resumed_after, mut stopped }, places) = match found {
         Some(Found { places, .. }) if places.is_empty() => {
             return Err(Failure::Input(match &args.sessions {
                 Some(folder) => {
@@ -57,12 +57,9 @@ pub(super) fn run(args: &ReplayArgs, cache: Cache) -> Result<(), Failure> {
         Some(found) => {
             let name = names(&found.places);
             let stopped = replay.run_sessions(&found, &interrupted);
-            (name, None, stopped, found.places)
+            (Ran { name, resumed_after: None, stopped }, found.places)
         }
-        None => {
-            let (name, resumed_after, stopped) = replay.run_input(&interrupted, &mut out)?;
-            (name, resumed_after, stopped, Vec::new())
-        }
+        None => (replay.run_input(&interrupted, &mut out)?, Vec::new()),
     };
     if !matches!(stopped, Err(Failure::Output(_) | Failure::Call(_))) {
         stopped = replay.write(&mut out).and(stopped);
@@ -171,6 +168,16 @@ fn measure(bar: &ProgressBar, size: u64) {
     }
 }
 
+/// How a replay went.
+struct Ran {
+    /// What was replayed.
+    name: String,
+    /// With a database, how many of its requests were counted before.
+    resumed_after: Option<u64>,
+    /// Why it ended.
+    stopped: Result<(), Failure>,
+}
+
 struct Replay<'a> {
     args: &'a ReplayArgs,
     registry: &'a Registry,
@@ -191,14 +198,8 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Replay a file, standard input, or the sample. How it is called, how much of it was counted before, and how
-    /// it ended.
-    #[allow(clippy::type_complexity)]
-    fn run_input(
-        &mut self,
-        interrupted: &Arc<AtomicBool>,
-        out: &mut impl Write,
-    ) -> Result<(String, Option<u64>, Result<(), Failure>), Failure> {
+    /// Replay a file, standard input, or the sample.
+    fn run_input(&mut self, interrupted: &Arc<AtomicBool>, out: &mut impl Write) -> Result<Ran, Failure> {
         let args = self.args;
         let Input { name, identity, reader, size, content } =
             Input::open(args.file.as_deref(), interrupted.clone())?;
@@ -210,7 +211,8 @@ impl<'a> Replay<'a> {
         let is_stream = content.is_none();
         let open = move || Records::open(file, reader, format, thread);
         if args.db.is_none() {
-            return Ok((name, None, self.run(&mut read(open()?), interrupted, out)));
+            let stopped = self.run(&mut read(open()?), interrupted, out);
+            return Ok(Ran { name, resumed_after: None, stopped });
         }
         self.print_unprinted(out)?;
         let is_text = args.output == Output::Text;
@@ -222,7 +224,7 @@ impl<'a> Replay<'a> {
         } else {
             self.run(&mut read(open()?), interrupted, out)
         };
-        Ok((name, resumed_after, stopped))
+        Ok(Ran { name, resumed_after, stopped })
     }
 
     /// Replay sessions, a tree at a time.
