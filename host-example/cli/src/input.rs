@@ -112,7 +112,7 @@ pub(super) fn stream(
 ) -> Result<impl Iterator<Item = Event>, Failure> {
     let (sender, receiver) = mpsc::sync_channel(MAX_BATCH);
     let read = move || match open() {
-        Ok(records) => _ = read(records).try_for_each(|event| sender.send(event)),
+        Ok(records) => _ = read(records).all(|event| sender.send(event).is_ok()),
         Err(error) => _ = sender.send(Event::Unreadable(error)),
     };
     // Not waited for: whoever stops listening leaves it behind, where it waits for input.
