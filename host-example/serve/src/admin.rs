@@ -30,9 +30,6 @@ mod threads;
 pub use live::Live;
 pub use threads::{Thread, Totals};
 
-/// The style of the live page, for other pages that show budgets as it does.
-pub const PAGE_STYLE: &str = concat!(include_str!("page/base.css"), include_str!("page/style.css"));
-
 use super::config::{AdminConfig, ConfigError};
 use super::{Events, Health, RouterError, UnidentifiedClients, tls};
 use crate::events::Event;
@@ -72,6 +69,9 @@ const MAX_BODY: usize = 4_096;
 
 /// How long the registry may take to show that it is well.
 const HEALTHY_WITHIN: Duration = Duration::from_secs(2);
+
+/// The style of the live page, for other pages that show budgets as it does.
+pub const PAGE_STYLE: &str = concat!(include_str!("page/base.css"), include_str!("page/style.css"));
 
 /// Nothing but the page's own two files, and nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
