@@ -459,7 +459,7 @@ fn files_of_every_kind_stay_as_they_are() {
     assert!(!at("missing.db").exists());
     examine(folder.path(), &Expected::Code(2, "it is a folder"));
     for (name, content, problem) in [
-        ("empty", &b""[..], "it is empty"),
+        ("empty", &b""[..], "the file is empty"),
         ("text", b"thread_id,prompt_tokens,completion_tokens\n", "not a usable database"),
         ("long text", &[b'x'; 100_000], "not a usable database"),
         ("half", &bytes[..bytes.len() / 2], "not a usable database"),
