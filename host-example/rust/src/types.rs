@@ -174,7 +174,8 @@ pub struct Acknowledgement {
 )]
 #[component(record)]
 #[error(
-    "thread {thread_id}: {used} of {max_tokens} tokens are used and {held} held, a request of {requested} does not fit"
+    "thread {thread_id}: {used} of {max_tokens} tokens are used{}, {requested} more do not fit",
+    also_held(*held)
 )]
 pub struct BudgetExhausted {
     /// The thread that has no room: the one that was checked, or its nearest ancestor without room.
@@ -189,6 +190,10 @@ pub struct BudgetExhausted {
     pub max_tokens: u64,
     /// What was asked for: the estimate of a check; prompt and least completion of a hold.
     pub requested: u64,
+}
+
+fn also_held(held: u64) -> String {
+    if held == 0 { String::new() } else { format!(" and {held} are held") }
 }
 
 /// What a hold is set to.

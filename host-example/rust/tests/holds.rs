@@ -76,6 +76,16 @@ fn a_refused_hold_leaves_no_thread_and_no_hold() {
 }
 
 #[test]
+fn a_refusal_says_what_is_used_and_held() {
+    let registry = build(Registry::builder());
+    registry.consume("a", 700, 0).expect("recorded");
+    let refused = || registry.check_budget("a", 400).expect_err("it does not fit").to_string();
+    assert_eq!(refused(), "thread a: 700 of 1000 tokens are used, 400 more do not fit");
+    let _hold = registry.hold("a", 200, 0, 0).expect("it fits");
+    assert_eq!(refused(), "thread a: 700 of 1000 tokens are used and 200 are held, 400 more do not fit");
+}
+
+#[test]
 fn dropped_before_it_is_sent_it_is_released() {
     everywhere(|builder| {
         let registry = build(builder);
