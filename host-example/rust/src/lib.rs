@@ -44,6 +44,7 @@ mod outcome;
 mod registry;
 mod shards;
 mod states;
+pub mod store;
 mod trees;
 mod types;
 
