@@ -45,6 +45,14 @@ impl Call {
         self.value(argument).as_str().unwrap_or_else(|| panic!("{argument} of {self:?} is not a text"))
     }
 
+    /// The same with another argument.
+    #[must_use]
+    pub fn with(&self, argument: &str, value: Value) -> Self {
+        let mut call = self.clone();
+        call.arguments.insert(argument.into(), value);
+        call
+    }
+
     /// An argument as it is; one that is left out is null.
     #[must_use]
     pub fn value(&self, argument: &str) -> &Value {

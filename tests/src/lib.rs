@@ -15,7 +15,7 @@ pub mod vector;
 
 pub use call::{Call, Outcome};
 pub use model::Model;
-pub use subject::{Component, Core, Library, Subject};
+pub use subject::{Component, Core, Fleet, Library, Subject};
 
 /// Tests the Rust examples of the README at the top.
 #[cfg(doctest)]

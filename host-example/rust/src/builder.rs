@@ -7,15 +7,18 @@ use crate::calls::{Call, SetNextBirth};
 use crate::error::LoadError;
 use crate::file::{Durability, File, FileOptions};
 use crate::instance::{Blueprint, engine};
+use crate::lanes::{Lanes, LanesOptions, Seeds};
 use crate::lost::LostCalls;
 use crate::meter::Meter;
 use crate::registry::{Place, Registry, new_holder};
 use crate::shards::Shards;
+use crate::store::Store;
 use crate::types::Threshold;
 use std::borrow::Cow;
-use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, fs};
 
 /// Settings for a [`Registry`]; every one has a default.
 ///
@@ -49,8 +52,20 @@ pub struct RegistryBuilder {
     durability: Durability,
     checkpoint_after: u64,
     read_only: bool,
+    store: Option<Shared>,
+    time_to_live: Duration,
     lost_calls: LostCalls,
     meter: Meter,
+}
+
+/// A store that others may share.
+#[derive(Clone)]
+struct Shared(Arc<dyn Store>);
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Store")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +79,9 @@ const DEFAULT_MAX_MEMORY_BYTES: usize = 512 << 20;
 
 /// Ten times what listing a million threads takes; all other calls take microseconds.
 const DEFAULT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Long enough for an engine that is restarted or fails over, short for those who wait for what was held.
+const DEFAULT_TIME_TO_LIVE: Duration = Duration::from_secs(30);
 
 /// Brought back in some 50 milliseconds.
 const DEFAULT_CHECKPOINT_AFTER: u64 = 1 << 16;
@@ -83,6 +101,8 @@ impl Default for RegistryBuilder {
             durability: Durability::default(),
             checkpoint_after: DEFAULT_CHECKPOINT_AFTER,
             read_only: false,
+            store: None,
+            time_to_live: DEFAULT_TIME_TO_LIVE,
             lost_calls: LostCalls::default(),
             meter: Meter::default(),
         }
@@ -180,6 +200,23 @@ impl RegistryBuilder {
         self
     }
 
+    /// Keep the threads in this store, which registries of other hosts may share: a thread has one budget in
+    /// all of them. The instance is then a cache of the threads that are in use, and drops others when
+    /// [`RegistryBuilder::max_memory_bytes`] wants it so. Limits, thresholds and the thread limit are the store's; those
+    /// set here count when it has none yet.
+    pub fn store_at(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(Shared(store));
+        self
+    }
+
+    /// How long a store takes this registry for alive without hearing from it. 30 seconds unless set. After that, and
+    /// after the deadline of what it holds, others settle that, see [`RegistryBuilder::lost_calls`], and it admits
+    /// nothing until the store has heard of it again.
+    pub fn time_to_live(mut self, time: Duration) -> Self {
+        self.time_to_live = time;
+        self
+    }
+
     /// How calls are settled that were sent and of which nobody says what they used: whose guard is dropped,
     /// or whose process ended. [`LostCalls::Prompt`] unless set.
     pub fn lost_calls(mut self, lost_calls: LostCalls) -> Self {
@@ -209,7 +246,7 @@ impl RegistryBuilder {
     /// # Errors
     /// See [`LoadError`].
     pub fn build(self) -> Result<Registry, LoadError> {
-        if self.database.is_some() && self.instances > 1 {
+        if (self.database.is_some() || self.store.is_some()) && self.instances > 1 {
             return Err(LoadError::TooManyInstances { instances: self.instances });
         }
         if self.max_memory_bytes < MIN_MEMORY_BYTES {
@@ -225,6 +262,23 @@ impl RegistryBuilder {
         let component = self.cache.load_or_compile(&engine, &bytes).map_err(LoadError::Compile)?;
         let blueprint = Blueprint::new(engine, &component, self.max_memory_bytes, self.deadline)?;
         let holder = new_holder();
+        if let Some(Shared(store)) = self.store {
+            let options = LanesOptions {
+                store,
+                blueprint,
+                max_memory_bytes: self.max_memory_bytes,
+                seeds: Seeds {
+                    max_tokens_per_thread: self.tokens_per_thread,
+                    thresholds: self.thresholds,
+                    max_threads: self.max_threads,
+                },
+                lost_calls: self.lost_calls,
+                time_to_live: self.time_to_live,
+                incarnation: holder,
+            };
+            let place = Place::Store(Lanes::start(options)?);
+            return Ok(Registry::new(place, self.meter, self.lost_calls, holder));
+        }
         let place = match self.database {
             None => Place::Memory(shards(&blueprint, self.instances.max(1))?),
             Some(path) => {

@@ -1,6 +1,7 @@
 //! What can go wrong, one enum per operation. A refusal is among a call's errors because nothing was
 //! allowed; it says how much would have been.
 
+use crate::store::StoreError;
 use crate::types::{BudgetExhausted, RegistryError};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -41,8 +42,14 @@ pub enum LoadError {
     /// The database cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A registry with a database has one instance.
-    #[error("a registry with a database has one instance, {instances} were asked for")]
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The thread that keeps the connection to the store could not be started.
+    #[error("cannot start the thread that keeps the connection to the store: {0}")]
+    Keeper(#[source] std::io::Error),
+    /// A registry with a database or a store has one instance.
+    #[error("a registry with a database or a store has one instance, {instances} were asked for")]
     TooManyInstances {
         /// How many were asked for.
         instances: usize,
@@ -120,8 +127,14 @@ pub enum CallError {
     /// next call starts from what the file says. `settle` is safe to repeat.
     #[error("not recorded: {0}")]
     Storage(#[from] StorageError),
-    /// The instance was rebuilt from its database after this handle was made. Get a new one.
-    #[error("the instance was rebuilt since this handle was made; get a new one")]
+    /// The store could not be asked, or does not take what the call did; [`StoreError::is_temporary`] says
+    /// whether it may later. [`StoreError::wrote`] says whether what the call did may be there all the same.
+    /// `settle` is safe to repeat.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The instance was rebuilt from its database after this handle was made, or, with a store, the thread that
+    /// it was made for is gone. Get a new one.
+    #[error("the instance was rebuilt since this handle was made, or its thread is gone; get a new one")]
     StaleHandle,
     /// An earlier call trapped or ran out of time, so its state cannot be trusted. Build a new one.
     #[error("the instance is lost since an earlier call failed ({reason}); build a new registry")]

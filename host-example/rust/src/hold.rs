@@ -58,7 +58,7 @@ impl Hold {
         let thread_id = thread_id.into();
         let mut guard = Guard { registry, thread_id, request_id, remember, slices, end: End::Release };
         let held = guard.set(tokens).await.inspect_err(|error| {
-            if !matches!(error, CallError::Storage(_)) {
+            if !matches!(error, CallError::Storage(_) | CallError::Store(_)) {
                 guard.end = End::Over;
             }
         })?;

@@ -38,6 +38,7 @@ mod file;
 mod handle;
 mod hold;
 mod instance;
+mod lanes;
 mod lost;
 mod meter;
 mod outcome;

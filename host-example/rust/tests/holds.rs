@@ -4,15 +4,18 @@ use std::fs;
 use std::future::pending;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
+use thread_budget_host::store::Memory;
 use thread_budget_host::{
     CallError, Durability, HoldTerms, LostCalls, Registry, RegistryBuilder, ThreadOptions, blocking,
 };
 
-/// A registry in memory, and two in a file.
+/// A registry in memory, one in a store, and two in a file.
 fn everywhere(test: impl Fn(RegistryBuilder)) {
     test(Registry::builder());
+    test(Registry::builder().store_at(Arc::new(Memory::new(None))));
     for durability in [Durability::Batched, Durability::Immediate] {
         let folder = tempfile::tempdir().expect("a folder");
         test(Registry::builder().database(folder.path().join("budgets.redb")).durability(durability));

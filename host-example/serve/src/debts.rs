@@ -142,5 +142,8 @@ impl Debts {
 
 /// Whether another attempt may do.
 pub(super) fn may_pass(error: &CallError) -> bool {
-    matches!(error, CallError::Storage(_) | CallError::Deadline { .. } | CallError::Trap { .. })
+    matches!(
+        error,
+        CallError::Storage(_) | CallError::Store(_) | CallError::Deadline { .. } | CallError::Trap { .. }
+    )
 }

@@ -19,6 +19,7 @@ pub(super) fn refusal(error: CallError) -> Result<RegistryError, CallError> {
         CallError::OptionsDiffer { thread_id } => RegistryError::OptionsDiffer(thread_id),
         CallError::UnknownHold => RegistryError::UnknownHold,
         CallError::Storage(_)
+        | CallError::Store(_)
         | CallError::StaleHandle
         | CallError::Deadline { .. }
         | CallError::Trap { .. }

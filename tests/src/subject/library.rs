@@ -26,7 +26,16 @@ impl Library {
     /// When it does not load.
     #[must_use]
     pub fn new() -> Self {
-        let registry = RegistryBuilder::default().build().unwrap_or_else(|error| panic!("{error}"));
+        Self::of(RegistryBuilder::default())
+    }
+
+    /// A registry with other settings.
+    ///
+    /// # Panics
+    /// When it does not load.
+    #[must_use]
+    pub fn of(builder: RegistryBuilder) -> Self {
+        let registry = builder.build().unwrap_or_else(|error| panic!("{error}"));
         Self { registry: registry.blocking(), handles: HashMap::new() }
     }
 

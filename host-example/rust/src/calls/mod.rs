@@ -33,6 +33,9 @@ pub(crate) trait Call {
     /// Whether its caller waits until what it did is on disk.
     const WAITS: bool = true;
 
+    /// Whether it lets work in.
+    const ADMITS: bool = false;
+
     /// The thread that it is about; settings are about none.
     fn thread_id(&self) -> &str {
         ""

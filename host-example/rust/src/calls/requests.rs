@@ -57,6 +57,7 @@ pub(crate) struct SetHold<'a> {
 
 impl Call for SetHold<'_> {
     call!("hold", SetHold -> Held, of thread_id);
+    const ADMITS: bool = true;
 
     fn apply(&self, instance: &mut Instance) -> Result<Held, CallError> {
         check_ids(&self.thread_id, &self.request_id)?;

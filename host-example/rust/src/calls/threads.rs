@@ -39,6 +39,7 @@ pub(crate) struct CheckBudget<'a> {
 
 impl Call for CheckBudget<'_> {
     call!("check-budget", CheckBudget -> (), of thread_id);
+    const ADMITS: bool = true;
     const CREATES: bool = true;
     const WAITS: bool = false;
 

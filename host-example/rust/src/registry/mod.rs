@@ -8,11 +8,13 @@ use crate::bindings::exports::thread_budget::registry::registry as wit;
 use crate::blocking;
 use crate::bounds::check_id;
 use crate::builder::RegistryBuilder;
-use crate::calls::{Call, Operation};
+use crate::calls::{Call, GetBudget, Operation};
 use crate::clock;
 use crate::error::CallError;
 use crate::file::{File, Left};
+use crate::handle::Budget;
 use crate::instance::{Handle, Instance};
+use crate::lanes::Lanes;
 use crate::lost::LostCalls;
 use crate::meter::Meter;
 use crate::shards::Shards;
@@ -21,6 +23,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+use wasmtime::component::ResourceAny;
 use wasmtime::{Store, StoreLimits};
 
 /// A registry of budgets: a component instance, or several that share its threads.
@@ -34,7 +37,7 @@ use wasmtime::{Store, StoreLimits};
 /// Every method can also fail with [`CallError::Deadline`] or [`CallError::Trap`]. After either a
 /// registry with a database is rebuilt from it by the next call; without one that part of it is lost
 /// and says so, [`CallError::InstanceLost`]. With a database every method that changes something can
-/// fail with [`CallError::Storage`].
+/// fail with [`CallError::Storage`], with a store every method with [`CallError::Store`].
 ///
 /// A call whose future is dropped before it is ready may have been carried out or not. Dropping the last
 /// clone of a registry with a database writes what nobody waited for and closes the file, which takes a
@@ -58,6 +61,7 @@ struct Inner {
 pub(crate) enum Place {
     Memory(Shards),
     File(File),
+    Store(Lanes),
 }
 
 /// How long a registry answers for what it holds, from when it was set last.
@@ -82,6 +86,7 @@ impl fmt::Debug for Registry {
         match &self.inner.place {
             Place::Memory(shards) => debug.field("instances", &shards.len()),
             Place::File(file) => debug.field("database", &file.path()),
+            Place::Store(lanes) => debug.field("store", &lanes.store_name()),
         };
         debug.finish_non_exhaustive()
     }
@@ -103,10 +108,10 @@ impl Registry {
         self.clone().into()
     }
 
-    /// Whether it keeps its threads in a database, so that calls may wait for the disk.
+    /// Whether it keeps its threads in a database or a store, so that calls may wait.
     #[must_use]
     pub fn has_database(&self) -> bool {
-        matches!(self.inner.place, Place::File(_))
+        !matches!(self.inner.place, Place::Memory(_))
     }
 
     /// Which of the instances keeps the thread, or would, counted from 0. Callers that share threads out
@@ -116,7 +121,7 @@ impl Registry {
     pub fn instance_of(&self, thread_id: &str) -> usize {
         match &self.inner.place {
             Place::Memory(shards) => shards.number_for(thread_id),
-            Place::File(_) => 0,
+            Place::File(_) | Place::Store(_) => 0,
         }
     }
 
@@ -125,7 +130,7 @@ impl Registry {
     #[must_use]
     pub fn logged_calls(&self) -> u64 {
         match &self.inner.place {
-            Place::Memory(_) => 0,
+            Place::Memory(_) | Place::Store(_) => 0,
             Place::File(file) => file.logged_calls(),
         }
     }
@@ -136,6 +141,7 @@ impl Registry {
         let result = match &self.inner.place {
             Place::Memory(shards) => call.apply(&mut shards.lock_for(call.thread_id())),
             Place::File(file) => file.run(call).await,
+            Place::Store(lanes) => lanes.run(call).await,
         };
         self.inner.meter.end(C::NAME, started, result.as_ref().err());
         result
@@ -144,14 +150,22 @@ impl Registry {
     /// Make a call on a budget that there is a handle on: `by_handle`, or by its thread's id where it is logged.
     pub(crate) async fn run_on<C: Call>(
         &self,
-        budget: Handle,
+        budget: Budget,
         by_id: &C,
-        by_handle: impl FnOnce(&mut Instance) -> Result<C::Answer, CallError>,
+        by_handle: impl FnOnce(&mut Instance, Handle) -> Result<C::Answer, CallError>,
     ) -> Result<C::Answer, CallError> {
         let started = self.inner.meter.start();
-        let result = match &self.inner.place {
-            Place::Memory(shards) => by_handle(&mut shards.lock(budget.instance)),
-            Place::File(file) => file.run_on(budget, by_id, by_handle).await,
+        let result = match (&self.inner.place, budget) {
+            (Place::Memory(shards), Budget::Handle(handle)) => {
+                by_handle(&mut shards.lock(handle.instance), handle)
+            }
+            (Place::File(file), Budget::Handle(handle)) => {
+                file.run_on(handle, by_id, |instance| by_handle(instance, handle)).await
+            }
+            (Place::Store(lanes), Budget::Birth(birth)) => {
+                lanes.with_birth(by_id.thread_id(), birth, |instance| by_id.apply(instance)).await
+            }
+            _ => Err(CallError::StaleHandle),
         };
         self.inner.meter.end(C::NAME, started, result.as_ref().err());
         result
@@ -162,13 +176,13 @@ impl Registry {
         &self,
         name: &'static str,
         thread_id: &str,
-        question: impl FnOnce(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
+        question: impl Fn(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
     ) -> Result<R, CallError> {
         if check_id(thread_id).is_err() {
             return Ok(R::default());
         }
         let started = self.inner.meter.start();
-        let result = self.with(Of::Thread(thread_id), |instance| instance.call(question)).await;
+        let result = self.with(Of::Thread(thread_id), |instance| instance.call(&question)).await;
         self.inner.meter.end(name, started, result.as_ref().err());
         result
     }
@@ -177,27 +191,43 @@ impl Registry {
     async fn with<R>(
         &self,
         of: Of<'_>,
-        work: impl FnOnce(&mut Instance) -> Result<R, CallError>,
+        work: impl Fn(&mut Instance) -> Result<R, CallError>,
     ) -> Result<R, CallError> {
         match (&self.inner.place, of) {
             (Place::Memory(shards), Of::Thread(thread_id)) => work(&mut shards.lock_for(thread_id)),
             (Place::Memory(shards), Of::Number(number)) => work(&mut shards.lock(number)),
             (Place::File(file), _) => file.with(work).await,
+            (Place::Store(lanes), Of::Thread(thread_id)) => lanes.with(thread_id, work).await,
+            (Place::Store(lanes), Of::Number(_)) => lanes.with_none(work),
         }
     }
 
     /// Ask a budget that there is a handle on.
     pub(crate) async fn ask_on<R>(
         &self,
-        budget: Handle,
-        question: impl FnOnce(wit::GuestThreadBudget<'_>, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
+        thread_id: &str,
+        budget: Budget,
+        question: impl Fn(wit::GuestThreadBudget<'_>, &mut Store<StoreLimits>, ResourceAny) -> wasmtime::Result<R>,
     ) -> Result<R, CallError> {
-        let ask = |instance: &mut Instance| {
-            instance.call(|registry, store| question(registry.thread_budget(), store))
+        let ask = |instance: &mut Instance, handle: Handle| {
+            instance.call(|registry, store| question(registry.thread_budget(), store, handle.resource))
         };
-        match &self.inner.place {
-            Place::Memory(shards) => ask(&mut shards.lock(budget.instance)),
-            Place::File(file) => file.with_maker_of(budget, ask).await,
+        match (&self.inner.place, budget) {
+            (Place::Memory(shards), Budget::Handle(handle)) => ask(&mut shards.lock(handle.instance), handle),
+            (Place::File(file), Budget::Handle(handle)) => {
+                file.with_maker_of(handle, |instance| ask(instance, handle)).await
+            }
+            (Place::Store(lanes), Budget::Birth(birth)) => {
+                let get_budget = GetBudget { thread_id: thread_id.into() };
+                let ask = |instance: &mut Instance| {
+                    let handle = get_budget.apply(instance)?;
+                    let answer = ask(instance, handle);
+                    instance.free(handle);
+                    answer
+                };
+                lanes.with_birth(thread_id, birth, ask).await
+            }
+            _ => Err(CallError::StaleHandle),
         }
     }
 
@@ -205,7 +235,7 @@ impl Registry {
     fn instances(&self) -> usize {
         match &self.inner.place {
             Place::Memory(shards) => shards.len(),
-            Place::File(_) => 1,
+            Place::File(_) | Place::Store(_) => 1,
         }
     }
 
@@ -214,14 +244,16 @@ impl Registry {
         match &self.inner.place {
             Place::Memory(shards) => _ = operation.replay(&mut shards.lock_for(operation.thread_id())),
             Place::File(file) => file.leave(Left::Call(operation)),
+            Place::Store(lanes) => lanes.leave(operation),
         }
     }
 
     /// Free what a handle stands for.
-    pub(crate) fn free(&self, handle: Handle) {
-        match &self.inner.place {
-            Place::Memory(shards) => shards.lock(handle.instance).free(handle),
-            Place::File(file) => file.leave(Left::Handle(handle)),
+    pub(crate) fn free(&self, budget: Budget) {
+        match (&self.inner.place, budget) {
+            (Place::Memory(shards), Budget::Handle(handle)) => shards.lock(handle.instance).free(handle),
+            (Place::File(file), Budget::Handle(handle)) => file.leave(Left::Handle(handle)),
+            (_, Budget::Birth(_)) | (Place::Store(_), _) => {}
         }
     }
 
@@ -243,8 +275,9 @@ impl Registry {
 
     /// Until when this registry answers for what is held now. In memory nobody else could.
     pub(crate) fn deadline(&self) -> u64 {
-        match self.inner.place {
+        match &self.inner.place {
             Place::Memory(_) => 0,
+            Place::Store(lanes) => lanes.deadline(),
             Place::File(_) => clock::milliseconds(clock::now() + TERM),
         }
     }
@@ -257,9 +290,13 @@ impl Registry {
         self.inner.lost_calls
     }
 
-    /// Tells this registry from every other that there is or was: what holds of its own name as their holder.
+    /// Tells this registry from every other that there is or was: what holds of its own name as their holder. With
+    /// a store it is another one after the store has not heard of this registry for too long.
     #[must_use]
     pub fn holder(&self) -> u64 {
-        self.inner.holder
+        match &self.inner.place {
+            Place::Store(lanes) => lanes.holder(),
+            _ => self.inner.holder,
+        }
     }
 }

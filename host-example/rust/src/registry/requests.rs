@@ -144,7 +144,7 @@ impl Registry {
     }
 
     /// Record several, in their order, all or none; what they crossed comes back in their order. With
-    /// several instances that holds for the entries of each.
+    /// several instances that holds for the entries of each, with a store for those of each tree.
     ///
     /// # Errors
     /// [`InvalidInput::BatchTooLarge`](crate::InvalidInput::BatchTooLarge) and those of [`Registry::consume`],
@@ -155,7 +155,7 @@ impl Registry {
 
     /// The same, and keep a note on it, made of what was crossed, in the database: both are there after
     /// a crash, or neither. With the position in a stream as the note, a stream is counted exactly once.
-    /// Nothing is noted without a database.
+    /// Nothing is noted without a database, and nothing in a store.
     ///
     /// # Errors
     /// As [`Registry::consume_batch`].
@@ -173,6 +173,7 @@ impl Registry {
                 let recorded = file.run_noting(&call, |crossed| note(crossed)).await;
                 recorded.map_err(|error| BatchError { error, unrecorded: (0..entries.len()).collect() })
             }
+            Place::Store(lanes) => lanes.consume_batch(entries).await,
         };
         let result = result.inspect(|crossed| {
             entries.iter().for_each(|entry| meter.tokens(entry.prompt_tokens, entry.completion_tokens));

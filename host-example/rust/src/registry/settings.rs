@@ -2,7 +2,7 @@
 
 use super::{Of, Place, Registry};
 use crate::bindings::exports::thread_budget::registry::registry as wit;
-use crate::calls::{Call, Clear, Configure, SetMaxThreads, SetThresholds};
+use crate::calls::{Call, Clear, Configure, Operation, SetMaxThreads, SetThresholds};
 use crate::error::{CallError, InvalidInput};
 use crate::states;
 use crate::types::{ThreadState, Threshold, Usage};
@@ -43,7 +43,8 @@ impl Registry {
     }
 
     /// Set how many threads may exist; those beyond a lowered limit stay. Of several instances each
-    /// gets its share, rounded up.
+    /// gets its share, rounded up. In a store some more may come to exist, by hosts that make theirs at the same
+    /// time.
     ///
     /// # Errors
     /// Only those of every method, see [`Registry`].
@@ -57,7 +58,10 @@ impl Registry {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub async fn max_threads(&self) -> Result<u32, CallError> {
-        self.with(Of::Number(0), |instance| Ok(instance.max_threads)).await
+        match &self.inner.place {
+            Place::Store(lanes) => lanes.refresh_settings().await,
+            _ => self.with(Of::Number(0), |instance| Ok(instance.max_threads)).await,
+        }
     }
 
     /// Whether every instance answers.
@@ -77,6 +81,9 @@ impl Registry {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub async fn get_all_usage(&self) -> Result<Vec<(String, Usage)>, CallError> {
+        if let Place::Store(lanes) = &self.inner.place {
+            return lanes.all_usage().await;
+        }
         let mut all: Vec<(String, Usage)> = Vec::new();
         for number in 0..self.instances() {
             all.append(
@@ -97,6 +104,9 @@ impl Registry {
     /// # Errors
     /// Only those of every method, see [`Registry`].
     pub async fn snapshot(&self, after: Option<&str>, limit: u32) -> Result<Vec<ThreadState>, CallError> {
+        if let Place::Store(lanes) = &self.inner.place {
+            return lanes.page(after, limit as usize).await;
+        }
         let mut number = after.map_or(0, |thread_id| self.instance_of(thread_id));
         let mut after = after;
         loop {
@@ -119,13 +129,15 @@ impl Registry {
         match &self.inner.place {
             Place::Memory(shards) if shards.len() == 1 => states::restore(&mut shards.lock(0), states),
             _ => {
-                let reason = "states are restored into a registry of one instance without a database".into();
+                let reason =
+                    "states are restored into a registry of one instance without a database or a store"
+                        .into();
                 Err(InvalidInput::State { reason }.into())
             }
         }
     }
 
-    /// Forget every thread, and all that is held; the settings stay.
+    /// Forget every thread, and all that is held; the settings stay. With a store that is one tree after the other.
     ///
     /// # Errors
     /// Only those of every method, see [`Registry`].
@@ -133,13 +145,13 @@ impl Registry {
         self.set(&Clear).await
     }
 
-    /// What was noted in the database under that key; none without a database.
+    /// What was noted in the database under that key; none without a database. A store has no notes.
     ///
     /// # Errors
     /// [`CallError::Storage`].
     pub async fn note(&self, key: &str) -> Result<Option<Vec<u8>>, CallError> {
         match &self.inner.place {
-            Place::Memory(_) => Ok(None),
+            Place::Memory(_) | Place::Store(_) => Ok(None),
             Place::File(file) => file.note(key).await,
         }
     }
@@ -148,9 +160,12 @@ impl Registry {
     async fn ask_number<R>(
         &self,
         number: usize,
-        question: impl FnOnce(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
+        question: impl Fn(&wit::Guest, &mut Store<StoreLimits>) -> wasmtime::Result<R>,
     ) -> Result<R, CallError> {
-        self.with(Of::Number(number), |instance| instance.call(question)).await
+        if let Place::Store(lanes) = &self.inner.place {
+            lanes.refresh_settings().await?;
+        }
+        self.with(Of::Number(number), |instance| instance.call(&question)).await
     }
 
     /// A call that every instance gets.
@@ -158,6 +173,10 @@ impl Registry {
         match &self.inner.place {
             Place::Memory(shards) => shards.apply_to_all(call),
             Place::File(file) => file.run(call).await,
+            Place::Store(lanes) => match call.operation() {
+                Operation::Clear(_) => lanes.clear().await,
+                operation => lanes.change_settings(&operation).await,
+            },
         }
     }
 }

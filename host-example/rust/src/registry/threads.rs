@@ -6,10 +6,15 @@ use crate::calls::{
     AcknowledgeWarnings, Call, CheckBudget, CleanupThread, GetBudget, OpenThread, ResetThread, SetLimit,
 };
 use crate::error::CallError;
-use crate::handle::ThreadBudget;
+use crate::handle::{Budget, ThreadBudget};
 use crate::instance::Instance;
 use crate::types::{Acknowledgement, BudgetWarning, FinalBudget, ThreadOptions, ThresholdCrossed, Usage};
 use std::borrow::Cow;
+
+/// What stands for a thread in a store that was made or found there.
+fn in_store(birth: Option<u64>) -> Result<Budget, CallError> {
+    birth.map(Budget::Birth).ok_or(CallError::StaleHandle)
+}
 
 impl Registry {
     /// A live handle on the thread's budget; the thread is created when it does not exist.
@@ -18,8 +23,17 @@ impl Registry {
     /// [`InvalidInput::ThreadId`](crate::InvalidInput::ThreadId), [`CallError::TooManyThreads`],
     /// [`CallError::OutOfMemory`].
     pub async fn get_budget(&self, thread_id: &str) -> Result<ThreadBudget, CallError> {
-        let handle = self.run(&GetBudget { thread_id: thread_id.into() }).await?;
-        Ok(ThreadBudget::new(self.clone(), thread_id, handle))
+        let call = GetBudget { thread_id: thread_id.into() };
+        let budget = match &self.inner.place {
+            Place::Store(lanes) => {
+                let started = self.inner.meter.start();
+                let found = lanes.find(thread_id, |instance| call.replay(instance)).await;
+                self.inner.meter.end(GetBudget::NAME, started, found.as_ref().err());
+                in_store(found?.1)?
+            }
+            _ => Budget::Handle(self.run(&call).await?),
+        };
+        Ok(ThreadBudget::new(self.clone(), thread_id, budget))
     }
 
     /// A live handle on the thread's budget, if it exists.
@@ -31,12 +45,17 @@ impl Registry {
             return Ok(None);
         }
         let get_budget = GetBudget { thread_id: thread_id.into() };
+        if let Place::Store(lanes) = &self.inner.place {
+            let birth = lanes.find(thread_id, |_| Ok(())).await?.1;
+            let budget = birth.map(Budget::Birth);
+            return Ok(budget.map(|budget| ThreadBudget::new(self.clone(), thread_id, budget)));
+        }
         let find = |instance: &mut Instance| {
             let exists = instance.call(|registry, store| registry.call_has_budget(store, thread_id))?;
             exists.then(|| get_budget.apply(instance)).transpose()
         };
-        let handle = self.with(Of::Thread(thread_id), find).await?;
-        Ok(handle.map(|handle| ThreadBudget::new(self.clone(), thread_id, handle)))
+        let budget = self.with(Of::Thread(thread_id), find).await?.map(Budget::Handle);
+        Ok(budget.map(|budget| ThreadBudget::new(self.clone(), thread_id, budget)))
     }
 
     /// Create a thread with a limit of its own, or below a parent, or both. A thread that exists is
@@ -53,8 +72,9 @@ impl Registry {
         let call = OpenThread { thread_id: thread_id.into(), options: Cow::Borrowed(options) };
         let started = self.inner.meter.start();
         let result = match &self.inner.place {
-            Place::Memory(shards) => shards.open(&call),
-            Place::File(file) => file.run(&call).await,
+            Place::Memory(shards) => shards.open(&call).map(Budget::Handle),
+            Place::File(file) => file.run(&call).await.map(Budget::Handle),
+            Place::Store(lanes) => lanes.open(&call).await.and_then(in_store),
         };
         self.inner.meter.end(OpenThread::NAME, started, result.as_ref().err());
         Ok(ThreadBudget::new(self.clone(), thread_id, result?))

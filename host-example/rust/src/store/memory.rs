@@ -94,6 +94,12 @@ impl KeptTree {
 
 #[async_trait]
 impl Store for Memory {
+    async fn threads(&self) -> Result<u64, StoreError> {
+        let kept = self.lock();
+        let rows = kept.trees.values().flat_map(|tree| tree.rows.values());
+        Ok(rows.filter(|state| !state.is_empty()).count() as u64)
+    }
+
     async fn load(&self, thread_id: &str) -> Result<Option<Tree>, StoreError> {
         let kept = self.lock();
         Ok(kept.root_of(thread_id).and_then(|root| kept.tree(root)))
@@ -101,8 +107,11 @@ impl Store for Memory {
 
     async fn commit(&self, commit: Commit) -> Result<Committed, StoreError> {
         let mut kept = self.lock();
-        let is_elsewhere = |id: &str| kept.root_of(id).is_some_and(|root| root != commit.root);
-        if commit.expected.is_none() && is_elsewhere(&commit.root) {
+        let is_elsewhere = |id: &str| {
+            let has_rows = |root: &str| kept.trees.get(root).is_some_and(|tree| !tree.rows.is_empty());
+            kept.root_of(id).is_some_and(|root| root != commit.root && has_rows(root))
+        };
+        if is_elsewhere(&commit.root) {
             return Ok(Committed::Taken { thread_id: commit.root });
         }
         if !kept.is_version(&commit.root, commit.expected) {
@@ -114,6 +123,7 @@ impl Store for Memory {
         kept.births += 1;
         let birth = kept.births;
         for row in commit.born.iter().filter(|row| row.thread_id != commit.root) {
+            kept.trees.remove(&row.thread_id);
             kept.forwards.insert(row.thread_id.clone(), commit.root.clone());
         }
         for gone in &commit.gone {

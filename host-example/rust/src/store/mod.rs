@@ -12,6 +12,7 @@ mod memory;
 mod types;
 
 use async_trait::async_trait;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::{StoreError, Wrote};
@@ -27,6 +28,11 @@ pub use types::{
 /// what it was to write may have been written: see [`StoreError::wrote`].
 #[async_trait]
 pub trait Store: Send + Sync {
+    /// The store, as in its URL, without the password.
+    fn name(&self) -> Arc<str> {
+        "of this program".into()
+    }
+
     /// The tree that the thread id leads to, or `None`. The tree need not have a row of that thread: its root
     /// may be gone while others are left.
     async fn load(&self, thread_id: &str) -> Result<Option<Tree>, StoreError>;
@@ -42,6 +48,20 @@ pub trait Store: Send + Sync {
     /// before ended; `None` starts. A tree that exists all the while is on some page, and may be on more than
     /// one; a tree comes whole.
     async fn page(&self, after: Option<&Cursor>, limit: usize) -> Result<Page, StoreError>;
+
+    /// About how many threads there are. They are counted where an engine does not know better.
+    async fn threads(&self) -> Result<u64, StoreError> {
+        let (mut threads, mut after) = (0, None);
+        loop {
+            let page = self.page(after.as_ref(), 4_096).await?;
+            let rows = page.trees.iter().flat_map(|tree| &tree.rows);
+            threads += rows.filter(|row| !row.state.is_empty()).count() as u64;
+            after = page.next;
+            if after.is_none() {
+                return Ok(threads);
+            }
+        }
+    }
 
     /// What all hosts share beside the trees, if it was ever set.
     async fn settings(&self) -> Result<Option<Settings>, StoreError>;
