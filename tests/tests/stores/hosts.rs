@@ -89,6 +89,19 @@ fn a_hold_whose_thread_is_gone_is_found_by_its_name() {
 }
 
 #[test]
+fn a_hold_that_moved_when_its_thread_was_reset_is_found_when_that_is_gone() {
+    let store = memory();
+    let (a, b) = (registry(&store), registry(&store));
+    a.open_thread("parent", &ThreadOptions::default()).expect("there is room");
+    a.open_thread("child", &below("parent")).expect("there is room");
+    a.set_hold("child", "r", &terms(&a, 100, 200)).expect("it fits");
+    a.reset_thread("child").expect("it answers");
+    a.cleanup_thread("child").expect("it answers").expect("it was there");
+    b.settle("child", "r", 90, 20, false).expect("it is held");
+    assert_eq!(used(&a, "parent"), (90, 20));
+}
+
+#[test]
 fn a_thread_that_was_a_root_may_be_a_child() {
     let store = memory();
     let (a, b) = (registry(&store), registry(&store));

@@ -4,6 +4,7 @@ use super::memory;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use thread_budget_tests::agreement::{self, Step};
 use thread_budget_tests::{Call, Fleet, Model, Subject, fuzz, vector};
@@ -68,10 +69,16 @@ fn vectors_of_hosts_that_take_turns() {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(any::<u8>(), 1_500).prop_map(|bytes| {
         let mut steps = fuzz::steps(&bytes);
+        // Threads that may be gone while a request of theirs is open: see `OTHERWISE`.
+        let mut with_requests = BTreeSet::new();
         steps.retain(|step| match step {
             Step::Call(call) => {
                 let whole = !["set-max-threads", "consume-batch", "clear"].contains(&&*call.name);
-                Fleet::has(call) && whole && !call.name.starts_with("thread-budget.")
+                let has_request = call.names().any(|name| name == "request_id");
+                _ = has_request.then(|| with_requests.insert(call.text("thread_id").to_owned()));
+                let is_made_again =
+                    call.name == "open-thread" && with_requests.contains(call.text("thread_id"));
+                Fleet::has(call) && whole && !is_made_again && !call.name.starts_with("thread-budget.")
             }
             Step::Restart { .. } => false,
         });

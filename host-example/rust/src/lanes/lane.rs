@@ -173,10 +173,11 @@ impl Lane {
     pub(super) fn note(&mut self, changed: Vec<(ThreadState, Vec<u8>)>, gone: Vec<String>) -> Moves {
         let mut moves = Moves::default();
         let had_ghosts = !self.ghosts.is_empty();
-        let mut takes_over = false;
+        // Of a thread that was reset, others have the requests already when it goes.
+        let mut takes_over = !gone.is_empty();
         for id in gone {
             let id = Id::from(id);
-            takes_over |= self.threads.remove(&id).is_some_and(|thread| !thread.made_for.is_empty());
+            self.threads.remove(&id);
             self.next.rows.insert(id.clone(), None);
             moves.away.push(id);
         }
