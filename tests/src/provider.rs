@@ -2,7 +2,7 @@
 //!
 //! `POST /v1/chat/completions`, `POST /v1/responses` and `POST /v1/messages` answer as JSON or as a stream, `GET
 //! /v1/models` lists some models. An answer is words that are the same every time; a word is a token, and so are every
-//! four characters of the strings in what the model reads. What is billed is what the answer's usage says.
+//! four characters of the strings in what the model reads, the descriptions of tools included. What is billed is what the answer's usage says.
 //!
 //! The model's name is what the stub does. Whatever comes before `stub` is ignored, so that models can be
 //! routed by their first letters; parts after it go together, as in `gpt-stub-slow-20ms-words-500`.
@@ -15,6 +15,8 @@
 //! | `-no-usage` | no usage in the answer |
 //! | `-clock` | before every event of a stream, a comment `: sent N` with the microseconds since 1970 |
 //! | `-tool` | calls the request's first tool; once the last message is a tool's result, it answers |
+//! | `-steps-N` | runs a command, by the tool that does, until the conversation has N results; then it answers |
+//! | `-fleet-N` | starts N sub-agents at once, by the tool that does; they and then it do what the rest of the name says |
 //! | `-agent` | `CONTINUE` ends a step; `FINISH` a summary, when it reads that its budget would not last for two more |
 //! | `-overlong` | twice as many words as the request allows |
 //! | `-endless` | never ends: words every millisecond, or white space when it is no stream |

@@ -13,7 +13,7 @@ use thread_budget_tests::serving::{Serving, router};
 const CLIENTS: [(&str, &str); 3] = [("python", "openai"), ("python", "anthropic"), ("node", "openai")];
 
 /// Tokens of a thread. The cases know it.
-const LIMIT: u64 = 1_000;
+const LIMIT: u64 = 20_000;
 
 /// Put the client libraries that agents use in front of a stand-in for the providers, directly and
 /// through the router, and print a matrix.

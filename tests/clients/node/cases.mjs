@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 
 /** Tokens of a thread, as the router is started. */
-export const LIMIT = 1000;
+export const LIMIT = 20_000;
 
 /** The tool of the cases. */
 export const WEATHER = {
@@ -77,10 +77,11 @@ export async function incremental(stream) {
   return events;
 }
 
-/** The budget warnings among texts. */
-export function warningsIn(texts) {
-  return texts.filter((text) => typeof text === "string" && text.includes("token budget is used"));
-}
+/** The warning of a threshold that was just crossed, in full. */
+export const announced = (percent) => new RegExp(`Note: ${percent}% of the token budget is used`);
+
+/** The line that every request of a thread has once it was warned. */
+export const reminded = (percent) => new RegExp(`Token budget: ${percent}% used`);
 
 /** Run every case; the arguments are the stub's URL and perhaps the router's. */
 export async function run(client) {

@@ -1,9 +1,9 @@
 // The cases of the package `openai`, which nothing but its base URL tells that there is a router.
 
 import assert from "node:assert/strict";
-import OpenAI, { APIError, BadRequestError, NotFoundError, RateLimitError } from "openai";
+import OpenAI, { APIError, BadRequestError, NotFoundError, UnprocessableEntityError } from "openai";
 import { VERSION } from "openai/version";
-import { ARGUMENTS, LIMIT, WEATHER, incremental, rejection, run, test, warningsIn } from "./cases.mjs";
+import { ARGUMENTS, LIMIT, WEATHER, announced, incremental, rejection, reminded, run, test } from "./cases.mjs";
 
 const CHAT_TOOL = { type: "function", function: { name: "weather", parameters: WEATHER } };
 const RESPONSES_TOOL = { type: "function", name: "weather", parameters: WEATHER, strict: false };
@@ -25,9 +25,17 @@ function clientOf(world) {
 const say = (content) => [{ role: "user", content }];
 
 function isRefusal(error) {
-  assert.equal(error.status, 429);
+  assert.equal(error.status, 400);
   assert.equal(error.code, "budget_exhausted");
   assert.equal(error.type, "budget_exhausted");
+}
+
+/** Use so much of the thread's budget, and forget that. */
+async function use(client, world, tokens) {
+  const request = { model: `stub-words-${tokens}`, messages: say("Hello"), max_tokens: tokens };
+  await client.chat.completions.create(request);
+  await world.stub.clear();
+  world.sent.length = 0;
 }
 
 /** All of a stream; fail when it never ends. */
@@ -99,12 +107,15 @@ test("chat tools", async (world) => {
 });
 
 test("chat refusal", async (world) => {
+  const client = clientOf(world);
+  await use(client, world, 19_900);
   for (const stream of [false, true]) {
     world.sent.length = 0;
-    const request = { model: "stub", messages: say("Hello"), max_tokens: LIMIT, stream };
-    const error = await rejection(clientOf(world).chat.completions.create(request), RateLimitError);
+    const request = { model: "stub", messages: say("Hello"), stream };
+    const error = await rejection(client.chat.completions.create(request), BadRequestError);
     isRefusal(error);
-    assert.equal(error.headers.get("x-ratelimit-remaining-tokens"), `${LIMIT}`);
+    assert.match(error.message, /97 are left/);
+    assert.equal(error.headers.get("x-ratelimit-remaining-tokens"), "97");
     assert.deepEqual(world.sent, ["/v1/chat/completions"]);
   }
   assert.deepEqual(await world.stub.requests(), []);
@@ -116,52 +127,68 @@ test("chat warning", async (world) => {
     client.chat.completions
       .create({ model: `stub-words-${tokens}`, messages: say("Hello"), max_tokens: tokens })
       .withResponse();
-  assert.equal((await ask(790)).response.headers.get("x-budget-warning"), "warning");
+  assert.equal((await ask(15_800)).response.headers.get("x-budget-warning"), "warning");
   await ask(1);
   await ask(1);
   const [before, warned, after] = (await world.stub.bodies()).map(({ messages }) => messages);
   assert.deepEqual(before, say("Hello"));
-  assert.deepEqual(after, say("Hello"));
-  assert.equal(warned.length, 2);
-  assert.deepEqual(warned.filter(({ role }) => role === "user"), say("Hello"));
-  const warnings = warningsIn(warned.filter(({ role }) => role === "system").map(({ content }) => content));
-  assert.equal(warnings.length, 1);
-  assert.match(warnings[0], /^Note: 79%/);
+  for (const [[message, ...others], told] of [[warned, announced], [after, reminded]]) {
+    assert.deepEqual(others, []);
+    assert.equal(message.role, "user");
+    assert.match(message.content, /^Hello\n\n/);
+    assert.match(message.content, told(79));
+  }
 }, ONLY_ROUTER);
 
 test("chat warning and tools", async (world) => {
   const client = clientOf(world);
-  const request = { model: "stub-tool", max_tokens: 16, tools: [CHAT_TOOL] };
-  const messages = say(`Weather? ${"x".repeat(3_100)}`);
-  const { message } = (await client.chat.completions.create({ ...request, messages })).choices[0];
-  const result = { role: "tool", tool_call_id: message.tool_calls[0].id, content: "rain" };
-  await client.chat.completions.create({ ...request, messages: [...say("Weather?"), message, result] });
-  const [, { messages: warned }] = await world.stub.bodies();
-  assert.equal(warningsIn(warned.map(({ content }) => content)).length, 1);
-  const roles = warned.map(({ role }) => role);
-  assert.equal(roles.indexOf("tool"), roles.indexOf("assistant") + 1);
-  assert.deepEqual(roles.filter((role) => role !== "system"), ["user", "assistant", "tool"]);
+  await use(client, world, 15_800);
+  const called = { name: "weather", arguments: JSON.stringify(ARGUMENTS) };
+  const call = { role: "assistant", tool_calls: [{ id: "c", type: "function", function: called }] };
+  const messages = [...say("Weather?"), call, { role: "tool", tool_call_id: "c", content: "rain" }];
+  await client.chat.completions.create({ model: "stub-tool", messages, tools: [CHAT_TOOL], max_tokens: 16 });
+  const [{ messages: warned }] = await world.stub.bodies();
+  assert.deepEqual(warned.slice(0, 2), messages.slice(0, 2));
+  assert.match(warned[2].content, /^rain\n\n/);
+  assert.match(warned[2].content, announced(79));
+  assert.equal(warned.length, 3);
+}, ONLY_ROUTER);
+
+test("chat last request", async (world) => {
+  const client = clientOf(world);
+  await use(client, world, 19_500);
+  const request = { model: "stub-tool", messages: say("Weather?"), tools: [CHAT_TOOL] };
+  assert.ok((await client.chat.completions.create(request)).choices[0].message.content);
+  const [body] = await world.stub.bodies();
+  assert.equal(body.tool_choice, "none");
+  assert.ok(body.max_completion_tokens <= 400, `${body.max_completion_tokens}`);
+  assert.match(body.messages[0].content, /This is the last request/);
 }, ONLY_ROUTER);
 
 test("chat stream that passes the budget", async (world) => {
+  const client = clientOf(world);
+  await use(client, world, 19_000);
   const request = { model: "stub-endless", messages: say("Go on"), max_tokens: 500, stream: true };
-  const stream = await clientOf(world).chat.completions.create(request);
+  const stream = await client.chat.completions.create(request);
   const error = await rejection(all(stream), APIError);
   assert.equal(error.code, "budget_exhausted");
   assert.equal(error.type, "budget_exhausted");
 }, ONLY_ROUTER);
 
-test("chat counted once", async (world) => {
+test("chat with an idempotency key", async (world) => {
   const client = clientOf(world);
-  const remaining = [];
-  for (const key of ["a", "a", "b"]) {
-    const { response } = await client.chat.completions
-      .create({ model: "stub", messages: say("Hello") }, { headers: { "Idempotency-Key": key } })
+  const ask = (text) =>
+    client.chat.completions
+      .create({ model: "stub", messages: say(text) }, { headers: { "Idempotency-Key": "key" } })
       .withResponse();
-    remaining.push(Number(response.headers.get("x-ratelimit-remaining-tokens")));
+  const remaining = [];
+  for (let time = 0; time < 2; time += 1) {
+    remaining.push(Number((await ask("Hello")).response.headers.get("x-ratelimit-remaining-tokens")));
   }
-  assert.equal(remaining[0], remaining[1]);
-  assert.equal(remaining[0] - remaining[2], LIMIT - remaining[0]);
+  assert.equal((await world.stub.requests()).length, 2);
+  // What reaches the provider again is counted again.
+  assert.equal(remaining[0] - remaining[1], LIMIT - remaining[0]);
+  assert.equal((await rejection(ask("Something else"), UnprocessableEntityError)).type, "invalid_request_error");
 }, ONLY_ROUTER);
 
 test("provider's errors", async (world) => {
@@ -224,28 +251,35 @@ test("responses tools", async (world) => {
 });
 
 test("responses refusal", async (world) => {
-  const request = { model: "stub", input: "Hello", max_output_tokens: LIMIT };
-  isRefusal(await rejection(clientOf(world).responses.create(request), RateLimitError));
+  const client = clientOf(world);
+  await use(client, world, 19_900);
+  isRefusal(await rejection(client.responses.create({ model: "stub", input: "Hello" }), BadRequestError));
   assert.deepEqual(world.sent, ["/v1/responses"]);
   assert.deepEqual(await world.stub.requests(), []);
 }, ONLY_ROUTER);
 
 test("responses warning", async (world) => {
   const client = clientOf(world);
-  for (const words of [790, 1, 1]) {
-    await client.responses.create({ model: `stub-words-${words}`, input: "Hello", max_output_tokens: words });
+  await use(client, world, 15_800);
+  const question = { role: "user", content: "Hello" };
+  for (const input of [[question], [question], "Hello"]) {
+    await client.responses.create({ model: "stub", input, max_output_tokens: 1 });
   }
-  const [before, warned, after] = (await world.stub.bodies()).map(({ input }) => input);
-  assert.equal(before, "Hello");
-  assert.equal(after, "Hello");
-  const told = warned.filter(({ role }) => role !== "user").map(({ content }) => content[0].text ?? content);
-  assert.equal(warningsIn(told).length, 1);
-  assert.equal(warned.filter(({ role }) => role === "user").length, 1);
+  const [warned, after, plain] = (await world.stub.bodies()).map(({ input }) => input);
+  for (const [[first, note], told] of [[warned, announced], [after, reminded]]) {
+    assert.deepEqual(first, question);
+    assert.equal(note.role, "user");
+    assert.match(note.content[0].text, told(79));
+  }
+  assert.match(plain, /^Hello\n\n/);
+  assert.match(plain, reminded(79));
 }, ONLY_ROUTER);
 
 test("responses stream that passes the budget", async (world) => {
+  const client = clientOf(world);
+  await use(client, world, 19_000);
   const request = { model: "stub-endless", input: "Go on", max_output_tokens: 500, stream: true };
-  const stream = await clientOf(world).responses.create(request);
+  const stream = await client.responses.create(request);
   const outcome = await all(stream).catch((error) => error);
   // The form that the API documents does not raise: the last event says it.
   const last = outcome instanceof APIError ? outcome : outcome.at(-1);

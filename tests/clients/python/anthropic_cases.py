@@ -4,7 +4,7 @@ from typing import Any
 
 import anthropic
 from anthropic import Anthropic, DefaultHttpxClient
-from cases import ARGUMENTS, LIMIT, WEATHER, World, case, equal, incremental, read, run, warnings_in
+from cases import ARGUMENTS, LIMIT, WEATHER, World, case, equal, incremental, is_announced, is_reminded, read, run
 
 TOOL: Any = {"name": "weather", "input_schema": WEATHER}
 
@@ -32,10 +32,11 @@ def error_of(error: anthropic.APIStatusError) -> Any:
     return error.body["error"]
 
 
-def system_texts(body: Any) -> list[str]:
-    """The texts of a request's system prompt."""
-    system = body.get("system", [])
-    return [system] if isinstance(system, str) else [block["text"] for block in system]
+def use(client: Anthropic, world: World, tokens: int) -> None:
+    """Use so much of the thread's budget, and forget that."""
+    client.messages.create(model=f"stub-words-{tokens}", max_tokens=tokens, messages=say("Hello"))
+    world.stub.clear()
+    world.sent.clear()
 
 
 @case("messages")
@@ -106,13 +107,14 @@ def messages_tools(world: World) -> None:
 @case("messages refusal", needs_router=True)
 def messages_refusal(world: World) -> None:
     client = client_of(world, "messages-refusal")
+    use(client, world, 19_900)
     for stream in (False, True):
         world.sent.clear()
         try:
-            client.messages.create(model="stub", max_tokens=LIMIT, messages=say("Hello"), stream=stream)
-        except anthropic.RateLimitError as error:
-            equal(error.status_code, 429, "status")
+            client.messages.create(model="stub", max_tokens=50, messages=say("Hello"), stream=stream)
+        except anthropic.BadRequestError as error:
             equal(error_of(error)["type"], "budget_exhausted", "type")
+            assert "97 are left" in error_of(error)["message"], error
         else:
             raise AssertionError("not refused")
         equal(world.sent, ["/v1/messages"], "sent")
@@ -122,39 +124,51 @@ def messages_refusal(world: World) -> None:
 @case("messages warning", needs_router=True)
 def messages_warning(world: World) -> None:
     client = client_of(world, "messages-warning")
-    for words in (790, 1, 1):
-        client.messages.create(model=f"stub-words-{words}", max_tokens=words, messages=say("Hello"), system="Be brief.")
-    before, warned, after = world.stub.bodies()
-    equal(system_texts(before), ["Be brief."], "before the warning")
-    equal(system_texts(after), ["Be brief."], "after the warning")
-    text = "\n".join(system_texts(warned))
-    assert text.startswith("Be brief."), text
-    equal(text.count("token budget is used"), 1, "warnings")
-    equal(warned["messages"], say("Hello"), "what was said")
+    use(client, world, 15_800)
+    for _ in range(2):
+        client.messages.create(model="stub", max_tokens=1, messages=say("Hello"), system="Be brief.")
+    for body, is_told in zip(world.stub.bodies(), (is_announced, is_reminded), strict=True):
+        equal(body["system"], "Be brief.", "system")
+        [message] = body["messages"]
+        said, note = message["content"]
+        equal(said, {"type": "text", "text": "Hello"}, "what was said")
+        is_told(note["text"], 79)
 
 
 @case("messages warning and tools", needs_router=True)
 def messages_warning_tools(world: World) -> None:
     client = client_of(world, "messages-warning-tools")
-    first = client.messages.create(
-        model="stub-tool", max_tokens=50, messages=say("Weather? " + "x" * 3_100), tools=[TOOL]
-    )
-    call = first.content[0]
-    assert call.type == "tool_use"
+    use(client, world, 15_800)
     conversation: Any = [
         *say("Weather?"),
-        {"role": "assistant", "content": [{"type": "tool_use", "id": call.id, "name": "weather", "input": call.input}]},
-        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "rain"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "weather", "input": ARGUMENTS}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "rain"}]},
     ]
     client.messages.create(model="stub-tool", max_tokens=16, messages=conversation, tools=[TOOL])
-    _, warned = world.stub.bodies()
-    equal(len(warnings_in(system_texts(warned))), 1, "warnings")
-    equal(warned["messages"], conversation, "what was said")
+    [body] = world.stub.bodies()
+    *others, last = body["messages"]
+    equal(others, conversation[:-1], "what was said before")
+    result, note = last["content"]
+    equal(result, conversation[-1]["content"][0], "the result")
+    is_announced(note["text"], 79)
+
+
+@case("messages last request", needs_router=True)
+def messages_last(world: World) -> None:
+    client = client_of(world, "messages-last")
+    use(client, world, 19_500)
+    answer = client.messages.create(model="stub-tool", max_tokens=4_000, messages=say("Weather?"), tools=[TOOL])
+    equal(answer.content[0].type, "text", "it is answered")
+    [body] = world.stub.bodies()
+    equal(body["tool_choice"], {"type": "none"}, "tool choice")
+    equal(body["max_tokens"] <= 400, True, "output that may be asked for")
+    assert "This is the last request" in body["messages"][0]["content"][1]["text"], body
 
 
 @case("messages stream that passes the budget", needs_router=True)
 def messages_cut(world: World) -> None:
     client = client_of(world, "messages-cut")
+    use(client, world, 19_000)
     stream = client.messages.create(model="stub-endless", max_tokens=500, messages=say("Go on"), stream=True)
     try:
         read(stream)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-LIMIT = 1_000
+LIMIT = 20_000
 """Tokens of a thread, as the router is started."""
 
 WEATHER = {
@@ -108,9 +108,14 @@ def read(stream: Iterable[Any]) -> list[Any]:
     return events
 
 
-def warnings_in(texts: Iterable[object]) -> list[str]:
-    """The budget warnings among texts."""
-    return [text for text in texts if isinstance(text, str) and "token budget is used" in text]
+def is_announced(text: str, percent: int) -> None:
+    """Fail unless a text ends with a warning in full, of a threshold that was just crossed."""
+    assert f"Note: {percent}% of the token budget is used" in text, text
+
+
+def is_reminded(text: str, percent: int) -> None:
+    """Fail unless a text ends with the line that every request of a thread has once it was warned."""
+    assert f"Token budget: {percent}% used" in text, text
 
 
 def run(client: str) -> None:

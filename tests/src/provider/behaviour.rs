@@ -18,6 +18,8 @@ pub(super) struct Behaviour {
     usage: bool,
     /// Whether every event of a stream says when it was sent.
     pub(super) clock: bool,
+    /// How many sub-agents are started first.
+    agents: u64,
     /// How it goes.
     pub(super) course: Course,
 }
@@ -27,6 +29,7 @@ pub(super) struct Behaviour {
 pub(super) enum Course {
     Answer,
     Tool,
+    Steps(u64),
     Agent,
     Overlong,
     Endless,
@@ -42,8 +45,14 @@ impl Behaviour {
     /// What a model's name says; none when there is no such model.
     pub(super) fn of_model(name: &str) -> Option<Self> {
         let (_, mut rest) = name.split_once("stub")?;
-        let mut behaviour =
-            Self { words: WORDS, pause: Duration::ZERO, usage: true, clock: false, course: Course::Answer };
+        let mut behaviour = Self {
+            words: WORDS,
+            pause: Duration::ZERO,
+            usage: true,
+            clock: false,
+            agents: 0,
+            course: Course::Answer,
+        };
         while !rest.is_empty() {
             rest = behaviour.take_part(rest)?;
         }
@@ -74,6 +83,16 @@ impl Behaviour {
         }
         if let Some(rest) = text.strip_prefix("-clock") {
             self.clock = true;
+            return Some(rest);
+        }
+        if let Some(rest) = text.strip_prefix("-fleet-") {
+            let (agents, rest) = number(rest)?;
+            self.agents = agents;
+            return Some(rest);
+        }
+        if let Some(rest) = text.strip_prefix("-steps-") {
+            let (steps, rest) = number(rest)?;
+            self.course = Course::Steps(steps);
             return Some(rest);
         }
         if let Some(rest) = text.strip_prefix("-words-") {
@@ -107,8 +126,12 @@ impl Behaviour {
         };
         let mut answer = Answer::new(asked, words);
         answer.tells_usage = self.usage;
+        if self.agents > 0 && answer.start_agents(self.agents) {
+            return answer;
+        }
         match self.course {
             Course::Tool => answer.call_tool(),
+            Course::Steps(steps) => answer.run_commands(steps),
             Course::Agent => answer.speak_as_agent(),
             Course::Endless => answer.never_end(),
             _ => {}

@@ -1,6 +1,6 @@
 //! OpenAI's chat completions.
 
-use super::answer::{Answer, Asked, CREATED, Finish};
+use super::answer::{Answer, Asked, CREATED, Finish, Tool, is_task};
 use super::{Dialect, Event};
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -9,7 +9,6 @@ use std::iter;
 pub(super) struct Chat;
 
 const ID: &str = "chatcmpl-stub";
-const CALL_ID: &str = "call_stub";
 
 impl Dialect for Chat {
     fn read(&self, body: &Value) -> Asked {
@@ -17,21 +16,25 @@ impl Dialect for Chat {
         let max_tokens = body["max_completion_tokens"].as_u64().or(body["max_tokens"].as_u64());
         Asked {
             max_tokens,
-            tool: body["tools"][0]["function"]["name"].as_str().map(Into::into),
+            tools: tools(body),
             tool_has_answered: messages.last().is_some_and(|message| message["role"] == "tool"),
+            results: messages.iter().filter(|message| message["role"] == "tool").count() as u64,
             steps: messages.iter().filter(|message| message["role"] == "assistant").count(),
-            ..Asked::reading(body, &["messages"])
+            is_sub_agent: messages
+                .iter()
+                .any(|message| message["role"] == "user" && is_task(&message["content"])),
+            ..Asked::reading(body, &["messages", "tools"])
         }
+        .without_tools_unless(body["tool_choice"] != "none")
     }
 
     fn whole(&self, answer: &Answer) -> Value {
         let mut message =
             json!({"role": "assistant", "content": answer.text(), "refusal": null, "annotations": []});
-        if let Some(tool) = answer.tool() {
+        if answer.tool().is_some() {
+            let call = |number| call(answer, number, &answer.text());
             message["content"] = Value::Null;
-            message["tool_calls"] = json!([
-                {"id": CALL_ID, "type": "function", "function": {"name": tool, "arguments": answer.text()}}
-            ]);
+            message["tool_calls"] = (0..answer.parts()).map(call).collect();
         }
         let mut whole = json!({
             "id": ID,
@@ -56,18 +59,22 @@ impl Dialect for Chat {
     fn events<'a>(&self, answer: &'a Answer) -> Box<dyn Iterator<Item = Event> + Send + 'a> {
         let first = match answer.tool() {
             None => json!({"role": "assistant", "content": "", "refusal": null}),
-            Some(tool) => {
-                let function = json!({"name": tool, "arguments": ""});
-                let call = json!({"index": 0, "id": CALL_ID, "type": "function", "function": function});
-                json!({"role": "assistant", "content": null, "tool_calls": [call], "refusal": null})
-            }
+            Some(_) => json!({"role": "assistant", "content": null, "refusal": null}),
         };
-        let pieces = answer.pieces().map(|piece| {
-            let delta = match answer.tool() {
-                None => json!({"content": piece}),
-                Some(_) => json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}),
-            };
-            event(&chunk(answer, &choice(&delta, None)), 1)
+        let parts = (0..answer.parts()).flat_map(move |number| {
+            let start = answer.tool().map(|_| {
+                let mut call = call(answer, number, "");
+                call["index"] = number.into();
+                event(&chunk(answer, &choice(&json!({"tool_calls": [call]}), None)), 0)
+            });
+            let pieces = answer.pieces().map(move |piece| {
+                let delta = match answer.tool() {
+                    None => json!({"content": piece}),
+                    Some(_) => json!({"tool_calls": [{"index": number, "function": {"arguments": piece}}]}),
+                };
+                event(&chunk(answer, &choice(&delta, None)), 1)
+            });
+            start.into_iter().chain(pieces)
         });
         let end = iter::once_with(|| {
             let end = chunk(answer, &choice(&json!({}), Some(answer.finish)));
@@ -81,7 +88,7 @@ impl Dialect for Chat {
             events
         });
         let first = event(&chunk(answer, &choice(&first, None)), 0);
-        Box::new(iter::once(first).chain(pieces).chain(end.flatten()))
+        Box::new(iter::once(first).chain(parts).chain(end.flatten()))
     }
 
     fn error(&self, status: StatusCode, message: &str) -> Value {
@@ -94,6 +101,18 @@ impl Dialect for Chat {
         };
         json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
     }
+}
+
+fn tools(body: &Value) -> Vec<Tool> {
+    let tools = body["tools"].as_array().into_iter().flatten();
+    tools.filter_map(|tool| Tool::of(&tool["function"], "parameters")).collect()
+}
+
+/// A call of the tool, where there is one.
+fn call(answer: &Answer, number: u64, arguments: &str) -> Value {
+    let name = answer.tool().map(|tool| &tool.name);
+    let id = format!("call_stub_{}", answer.asked.results + number);
+    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
 }
 
 fn chunk(answer: &Answer, choices: &Value) -> Value {

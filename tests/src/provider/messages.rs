@@ -1,6 +1,6 @@
 //! Anthropic's messages.
 
-use super::answer::{Answer, Asked, Finish};
+use super::answer::{Answer, Asked, Finish, Tool, is_task};
 use super::{Dialect, Event};
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -11,16 +11,22 @@ pub(super) struct Messages;
 impl Dialect for Messages {
     fn read(&self, body: &Value) -> Asked {
         let messages = body["messages"].as_array().map_or(&[][..], Vec::as_slice);
-        let blocks = messages.last().and_then(|message| message["content"].as_array());
+        let results = |message: &Value| {
+            let blocks = message["content"].as_array().into_iter().flatten();
+            blocks.filter(|block| block["type"] == "tool_result").count() as u64
+        };
+        let latest = messages.iter().rfind(|message| message["role"] != "system");
         let mut asked = Asked {
             max_tokens: body["max_tokens"].as_u64(),
             user: body["metadata"]["user_id"].as_str().map(Into::into),
-            tool: body["tools"][0]["name"].as_str().map(Into::into),
-            tool_has_answered: blocks
-                .is_some_and(|blocks| blocks.iter().any(|block| block["type"] == "tool_result")),
+            tools: tools(body),
+            tool_has_answered: latest.is_some_and(|message| results(message) > 0),
+            results: messages.iter().map(results).sum(),
             steps: messages.iter().filter(|message| message["role"] == "assistant").count(),
-            ..Asked::reading(body, &["system", "messages"])
-        };
+            is_sub_agent: messages.iter().any(|message| is_task(&message["content"])),
+            ..Asked::reading(body, &["system", "messages", "tools"])
+        }
+        .without_tools_unless(body["tool_choice"]["type"] != "none");
         if has_key(body, "cache_control") {
             asked.cache = (asked.prompt_tokens / 4, asked.prompt_tokens / 2);
         }
@@ -29,15 +35,16 @@ impl Dialect for Messages {
 
     fn whole(&self, answer: &Answer) -> Value {
         let mut message = message(answer);
-        message["content"] = json!([match answer.tool() {
+        let part = |number| match answer.tool() {
             None => json!({"type": "text", "text": answer.text(), "citations": null}),
             Some(_) => {
-                let mut block = block(answer);
+                let mut block = block(answer, number);
                 // Of a call that was cut short, an API that gives JSON can only give what is complete.
                 block["input"] = serde_json::from_str(&answer.text()).unwrap_or_else(|_| json!({}));
                 block
             }
-        }]);
+        };
+        message["content"] = (0..answer.parts()).map(part).collect();
         message["stop_reason"] = stop_reason(answer.finish).into();
         if answer.tells_usage {
             message["usage"]["output_tokens"] = answer.completion_tokens.unwrap_or(0).into();
@@ -46,19 +53,22 @@ impl Dialect for Messages {
     }
 
     fn events<'a>(&self, answer: &'a Answer) -> Box<dyn Iterator<Item = Event> + Send + 'a> {
-        let start = vec![
-            json!({"type": "message_start", "message": message(answer)}),
-            json!({"type": "content_block_start", "index": 0, "content_block": block(answer)}),
-            json!({"type": "ping"}),
-        ];
+        let start = iter::once((json!({"type": "message_start", "message": message(answer)}), 0));
         let called = answer.tool().is_some();
-        let pieces = answer.pieces().map(move |piece| {
-            let delta = if called {
-                json!({"type": "input_json_delta", "partial_json": piece})
-            } else {
-                json!({"type": "text_delta", "text": piece})
-            };
-            json!({"type": "content_block_delta", "index": 0, "delta": delta})
+        let parts = (0..answer.parts()).flat_map(move |number| {
+            let start =
+                json!({"type": "content_block_start", "index": number, "content_block": block(answer, number)});
+            let ping = (number == 0).then(|| (json!({"type": "ping"}), 0));
+            let pieces = answer.pieces().map(move |piece| {
+                let delta = if called {
+                    json!({"type": "input_json_delta", "partial_json": piece})
+                } else {
+                    json!({"type": "text_delta", "text": piece})
+                };
+                (json!({"type": "content_block_delta", "index": number, "delta": delta}), 1)
+            });
+            let stop = json!({"type": "content_block_stop", "index": number});
+            iter::once((start, 0)).chain(ping).chain(pieces).chain(iter::once((stop, 0)))
         });
         let end = iter::once_with(|| {
             let delta = json!({"stop_reason": stop_reason(answer.finish), "stop_sequence": null});
@@ -66,14 +76,9 @@ impl Dialect for Messages {
             if answer.tells_usage {
                 message_delta["usage"] = usage(answer, answer.completion_tokens.unwrap_or(0));
             }
-            [
-                json!({"type": "content_block_stop", "index": 0}),
-                message_delta,
-                json!({"type": "message_stop"}),
-            ]
+            [message_delta, json!({"type": "message_stop"})]
         });
-        let events = start.into_iter().map(|event| (event, 0));
-        let events = events.chain(pieces.map(|event| (event, 1)));
+        let events = start.chain(parts);
         let events = events.chain(end.flatten().map(|event| (event, 0)));
         Box::new(events.map(|(event, tokens)| {
             let kind = event["type"].as_str().unwrap_or_default();
@@ -95,6 +100,11 @@ impl Dialect for Messages {
         let error = json!({"type": kind, "message": message});
         json!({"type": "error", "error": error, "request_id": "req_stub"})
     }
+}
+
+fn tools(body: &Value) -> Vec<Tool> {
+    let tools = body["tools"].as_array().into_iter().flatten();
+    tools.filter_map(|tool| Tool::of(tool, "input_schema")).collect()
 }
 
 fn has_key(value: &Value, key: &str) -> bool {
@@ -124,10 +134,13 @@ fn message(answer: &Answer) -> Value {
 }
 
 /// A block that has not begun.
-fn block(answer: &Answer) -> Value {
+fn block(answer: &Answer, number: u64) -> Value {
     match answer.tool() {
         None => json!({"type": "text", "text": ""}),
-        Some(tool) => json!({"type": "tool_use", "id": "toolu_stub", "name": tool, "input": {}}),
+        Some(tool) => {
+            let id = format!("toolu_stub_{}", answer.asked.results + number);
+            json!({"type": "tool_use", "id": id, "name": tool.name, "input": {}})
+        }
     }
 }
 
