@@ -130,14 +130,14 @@ translate!(types::Usage => core::Usage {
     prompt_tokens, completion_tokens, total_tokens, remaining, max_tokens, request_count
 });
 translate_cases!(types::Severity => core::Severity { Warning, Critical, Final });
-translate_some!(types::BudgetWarning => core::BudgetWarning { threshold_percent, max_tokens, runway, message });
+translate_some!(types::BudgetWarning => core::BudgetWarning { threshold_percent, max_tokens, message });
 translate!(types::BudgetExhausted => core::BudgetExhausted { thread_id, used, held, max_tokens, requested });
 
 impl From<types::Held> for core::Held {
     fn from(held: types::Held) -> Self {
-        let types::Held { completion_tokens, usage, room, severity, pending, repeated, .. } = held;
+        let types::Held { completion_tokens, usage, room, severity, runway, pending, repeated } = held;
         let (usage, severity) = (usage.into(), severity.map(Into::into));
-        Self { completion_tokens, usage, room, severity, pending: each(pending), repeated }
+        Self { completion_tokens, usage, room, severity, runway, pending: each(pending), repeated }
     }
 }
 

@@ -82,6 +82,7 @@ fn event(next: &Next, choice: u8, text: &[u8]) -> Event {
     let number = number(choice);
     match kind {
         0 => Event::Held(Held {
+            runway: None,
             completion_tokens: number,
             usage: usage(choice),
             room: number,

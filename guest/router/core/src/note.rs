@@ -20,13 +20,18 @@ pub(crate) struct Note {
 impl Note {
     /// What to tell with a request for which `held` was granted. A crossing is announced in full until a
     /// provider has taken it, and from then on every request of the thread says where it stands: what was
-    /// told once is in nobody's history. `last` is whether it has tools, of the last request that fits.
+    /// told once is in nobody's history. `last` is whether it has tools, of the last request that fits, which
+    /// says so and where it stands whatever was crossed.
     pub(crate) fn of(config: &Config, ask: &Ask, held: &Held, has_parent: bool, last: Option<bool>) -> Self {
         let mut lines: Vec<String> = held.pending.iter().map(|warning| warning.message.clone()).collect();
-        if let Some(latest) = held.pending.last() {
-            lines.extend(latest.runway.map(|requests| format!("That is {}.", enough_for(requests))));
-        } else {
-            lines.extend(standing(config, ask, held, has_parent));
+        let runway = if last.is_some() { None } else { runway(config, held) };
+        if !lines.is_empty() {
+            lines.extend(runway.map(|runway| format!("That is {runway}.")));
+        } else if last.is_some() || is_near_the_limit(config, ask, held, has_parent) {
+            let left = left(ask, held);
+            let percent = percent_of(held.usage.total_tokens, held.usage.max_tokens);
+            let runway = runway.map(|runway| format!(", {runway}")).unwrap_or_default();
+            lines.push(format!("Token budget: {percent}% used, {} tokens left{runway}.", Grouped(left)));
         }
         lines.extend(last.map(|has_tools| {
             let tools = if has_tools { ", and its tools are off" } else { "" };
@@ -43,25 +48,25 @@ impl Note {
     }
 }
 
-/// One line for a thread that has crossed a threshold, or whose ancestors leave it as little as if it had.
-fn standing(config: &Config, ask: &Ask, held: &Held, has_parent: bool) -> Option<String> {
-    let usage = held.usage;
-    let left = held.room.saturating_add(held.completion_tokens).saturating_add(ask.prompt);
-    let of_ancestors = || {
-        let gone = usage.max_tokens.saturating_sub(left);
-        severity_at(&config.thresholds, gone, usage.max_tokens).filter(|_| has_parent)
-    };
-    held.severity.or_else(of_ancestors)?;
-    let percent = percent_of(usage.total_tokens, usage.max_tokens);
-    let average = usage.total_tokens.checked_div(usage.request_count).filter(|&average| average > 0);
-    let runway = average.map(|average| format!(", {}", enough_for(left / average))).unwrap_or_default();
-    Some(format!("Token budget: {percent}% used, {} tokens left{runway}.", Grouped(left)))
+/// Whether the thread has crossed a threshold, or its ancestors leave it as little as if it had.
+fn is_near_the_limit(config: &Config, ask: &Ask, held: &Held, has_parent: bool) -> bool {
+    let max = held.usage.max_tokens;
+    let gone = max.saturating_sub(left(ask, held));
+    held.severity.is_some() || has_parent && severity_at(&config.thresholds, gone, max).is_some()
 }
 
-fn enough_for(requests: u64) -> String {
-    match requests {
-        0 => "not enough for one more request like the latest".into(),
+/// What the request may use of its thread's budget and those of the ancestors, and what is left beside.
+fn left(ask: &Ask, held: &Held) -> u64 {
+    held.room.saturating_add(held.completion_tokens).saturating_add(ask.prompt)
+}
+
+/// How many requests like the latest fit beside this one; none where nobody knows. Of more than a slice of output
+/// most is not used, so that where so much is held nobody can say that none fits.
+fn runway(config: &Config, held: &Held) -> Option<String> {
+    Some(match held.runway? {
+        0 if held.completion_tokens > config.completion_slice => return None,
+        0 => "not enough for another request like the latest".into(),
         1 => "enough for about one more request like the latest".into(),
-        _ => format!("enough for about {} more requests like the latest", Grouped(requests)),
-    }
+        requests => format!("enough for about {} more requests like the latest", Grouped(requests)),
+    })
 }

@@ -35,6 +35,8 @@ pub struct Held {
     pub room: u64,
     /// The most urgent severity that the thread has crossed.
     pub severity: Option<Severity>,
+    /// How many requests like the latest ones still fit in the room.
+    pub runway: Option<u64>,
     /// What the agent has not been told yet.
     pub pending: Vec<BudgetWarning>,
     /// Whether the request was settled before, and nothing is held.
@@ -63,8 +65,6 @@ pub struct BudgetWarning {
     pub threshold_percent: u32,
     /// The thread's limit.
     pub max_tokens: u64,
-    /// How many requests like the latest ones still fit.
-    pub runway: Option<u64>,
     /// What to tell.
     pub message: String,
 }

@@ -141,6 +141,7 @@ fn event(next: &Next, luck: &mut fastrand::Rng) -> Event {
     match kind {
         0 => request(luck),
         1 => Event::Held(Held {
+            runway: None,
             completion_tokens: number(luck),
             usage: usage(luck),
             room: number(luck),

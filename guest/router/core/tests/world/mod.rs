@@ -110,13 +110,13 @@ impl Registry {
             usage: self.usage(&id),
             room: self.left(&id, None),
             severity: self.severity(&id),
+            runway: None,
             pending: thread
                 .pending
                 .iter()
                 .map(|&percent| BudgetWarning {
                     threshold_percent: percent,
                     max_tokens: thread.max,
-                    runway: None,
                     message: format!("Warning of {percent}."),
                 })
                 .collect(),
