@@ -299,7 +299,7 @@ impl Metered {
         self.standing = Some(Standing::held(held, prompt.saturating_add(held.completion_tokens)));
         let granted = self.dearest.unweigh(self.ask.prompt, held);
         let in_completion = Ask { prompt: self.dearest.in_completion(self.ask.prompt), ..self.ask };
-        let is_last = self.is_tight || in_completion.is_last(&granted);
+        let is_last = in_completion.is_last(&granted) || self.is_tight && self.is_short(context, held);
         let last = is_last.then(|| Extras::has_tools(self.api, &self.body.fields()));
         let weighed = Ask { prompt, ..self.ask };
         let note = Note::of(context.config, &weighed, held, self.thread.has_parent(), last);
@@ -307,6 +307,12 @@ impl Metered {
         self.extras.admit(note.text, is_last, ceiling);
         self.announces = note.announces;
         self.send(context)
+    }
+
+    /// Whether what is held is less output than an answer may well have: a slice, or a sixteenth of a small budget.
+    fn is_short(&self, context: &Context<'_>, held: &Held) -> bool {
+        let [_, slice] = self.dearest.weigh(0, context.config.completion_slice);
+        held.completion_tokens < slice.min(held.usage.max_tokens / 16)
     }
 
     /// It does not fit: for now, or as it is meant to, or at all.

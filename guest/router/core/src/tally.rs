@@ -44,6 +44,8 @@ impl Tally {
         match name {
             "error" | "errors" => self.has_failed |= says_something(value),
             "object" | "type" => self.has_failed |= value == "\"error\"",
+            // In the place of an answer, as many servers word an error.
+            "detail" | "message" => self.has_failed |= json::is_text(value) && says_something(value),
             "choices" if value.contains("\"error\"") => {
                 let _ = json::items(value, &mut |choice| {
                     self.has_failed |= json::field(choice, "error").is_some_and(says_something);
@@ -231,13 +233,21 @@ mod tests {
             ("errors", "[{}]"),
             ("type", "\"error\""),
             ("object", "\"error\""),
+            ("detail", "\"no such model\""),
+            ("message", "\"too many requests\""),
             ("choices", r#"[{"index":0,"error":{"code":502}}]"#),
         ] {
             assert!(tally(&[error]).is_free(), "{error:?}");
             assert!(tally(&[error, ("usage", r#"{"prompt_tokens":0}"#)]).is_free(), "{error:?}");
             assert!(!tally(&[error, ("usage", r#"{"prompt_tokens":1}"#)]).is_free(), "{error:?}");
         }
-        for none in [("error", "null"), ("errors", "[]"), ("error", "false"), ("type", "\"message\"")] {
+        for none in [
+            ("error", "null"),
+            ("errors", "[]"),
+            ("error", "false"),
+            ("type", "\"message\""),
+            ("message", "{}"),
+        ] {
             assert!(!tally(&[none]).is_free(), "{none:?}");
         }
     }
