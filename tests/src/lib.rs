@@ -5,6 +5,7 @@ pub mod agreement;
 pub mod call;
 pub mod crash;
 pub mod disk;
+pub mod front;
 pub mod fuzz;
 pub mod model;
 pub mod provider;
