@@ -1,7 +1,7 @@
-"""An agent that works through a long task in turns and wraps up when its model is told that the budget runs low.
+"""An agent that reads a long log with a tool, and ends as its token budget does: warned, answered, refused.
 
-It knows nothing of budgets: whoever sets OPENAI_BASE_URL to the router gives it one. The router puts the warning into
-the request, for the model to read; a request that does not fit is refused, and no provider sees it.
+It knows nothing of budgets: whoever sets OPENAI_BASE_URL to the router gives it one. What its model is told goes into
+its requests on their way, for the model to read.
 """
 
 import argparse
@@ -9,19 +9,32 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from openai import OpenAI, RateLimitError
+from openai import BadRequestError, OpenAI
 
 TASK = """\
-You read a long report part by part and keep notes. After each part, write down what matters and end with the word
-CONTINUE to get the next one. When you are told that your token budget runs low, or when there is nothing left to read,
-write a summary of your notes instead and end with the word FINISH."""
+Read the log of the plant part by part, with the tool, and answer with a summary of it. When you are told that your
+token budget ends, answer with what you have."""
+
+AGAIN = "Thank you. Now read the log of the day before."
+
+TOOL: Any = {
+    "type": "function",
+    "function": {
+        "name": "run",
+        "description": "Run a command that prints a part of the log.",
+        "parameters": {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]},
+    },
+}
 
 ANSWER_TOKENS = 200
 
+ANSWERS = 4
+"""After so many it has been asked enough."""
+
 
 def part(number: int) -> str:
-    """A part of the report."""
-    return f"Part {number} of 30:\n" + f"Line of part {number}: the pump ran, the valve was open, nobody called.\n" * 8
+    """A part of the log."""
+    return f"Part {number} of 60:\n" + f"Line of part {number}: the pump ran, the valve was open, nobody called.\n" * 8
 
 
 @dataclass
@@ -33,47 +46,51 @@ class Run:
     """The tokens of all turns up to each."""
     notes: list[str] = field(default_factory=list)
     """What happened in each turn."""
-    end: str = "read all parts"
+    end: str = f"answered {ANSWERS} times"
 
 
-def work(name: str, client: OpenAI, model: str, turns: int, thread: str) -> Run:
-    """Work until the model says that it has finished, the budget refuses, or there is nothing left to read."""
+def work(name: str, client: OpenAI, model: str, thread: str) -> Run:
+    """Work until the model has answered, and go on with the next task, and the next."""
     run = Run(name)
-    messages: list[Any] = [{"role": "system", "content": TASK}]
-    for number in range(1, turns + 1):
-        messages.append({"role": "user", "content": part(number)})
+    messages: list[Any] = [{"role": "system", "content": TASK}, {"role": "user", "content": "Go on."}]
+    answers = 0
+    while answers < ANSWERS:
         try:
             raw = client.chat.completions.with_raw_response.create(
                 model=model,
                 messages=messages,
+                tools=[TOOL],
                 max_completion_tokens=ANSWER_TOKENS,
                 extra_headers={"x-thread-id": thread},
             )
-        except RateLimitError as error:
+        except BadRequestError as error:
             if error.code != "budget_exhausted":
                 raise
-            run.end = f"refused in turn {number}: no summary"
+            run.end = f"refused in turn {len(run.spent) + 1}: {error.message}"
             return run
         completion = raw.parse()
-        answer = completion.choices[0].message.content or ""
+        message = completion.choices[0].message
+        messages.append(message)
+        for number, call in enumerate(message.tool_calls or [], len(run.spent) + 1):
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": part(number)})
+        if not message.tool_calls:
+            answers += 1
+            messages.append({"role": "user", "content": AGAIN})
         tokens = completion.usage.total_tokens if completion.usage else 0
-        messages.append({"role": "assistant", "content": answer})
         run.spent.append(tokens + (run.spent[-1] if run.spent else 0))
         percent = raw.headers.get("x-budget-used-percent")
-        run.notes.append(f"{percent} % {raw.headers.get('x-budget-warning', '')}" if percent else "")
-        if answer.rstrip().endswith("FINISH"):
-            run.end = f"wrapped up in turn {number}: {answer}"
-            return run
+        standing = f"{percent} % {raw.headers.get('x-budget-warning', '')}" if percent else ""
+        run.notes.append(f"{'reads' if message.tool_calls else 'ANSWERS':<7}  {standing}")
     return run
 
 
 def table(runs: list[Run]) -> str:
     """All runs side by side."""
-    heading = "turn" + "".join(f"  {run.name:<34}" for run in runs)
+    heading = "turn" + "".join(f"  {run.name:<40}" for run in runs)
     lines = [heading.rstrip(), "-" * len(heading)]
     for turn in range(max(len(run.spent) for run in runs)):
         cells = [
-            f"{run.spent[turn]:>8,} tokens  {run.notes[turn]:<17}" if turn < len(run.spent) else " " * 34
+            f"{run.spent[turn]:>8,} tokens  {run.notes[turn]:<23}" if turn < len(run.spent) else " " * 40
             for run in runs
         ]
         lines.append((f"{turn + 1:>4}  " + "  ".join(cells)).rstrip())
@@ -83,20 +100,18 @@ def table(runs: list[Run]) -> str:
 
 
 def main() -> None:
-    """Work through the task at every base URL that is given."""
+    """Work at every base URL that is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1")
     parser.add_argument(
         "base_urls", nargs="*", default=[default], metavar="URL", help="default: OPENAI_BASE_URL, or %(default)s"
     )
     parser.add_argument("--model", default="gpt-5-mini", help="default: %(default)s")
-    parser.add_argument("--thread", default="report", help="what the budget is kept for; default: %(default)s")
-    parser.add_argument("--turns", type=int, default=30, help="parts of the report to read; default: %(default)s")
+    parser.add_argument("--thread", default="log", help="what the budget is kept for; default: %(default)s")
     arguments = parser.parse_args()
     runs = []
     for base_url in arguments.base_urls:
-        client = OpenAI(base_url=base_url)
-        runs.append(work(base_url, client, arguments.model, arguments.turns, arguments.thread))
+        runs.append(work(base_url, OpenAI(base_url=base_url), arguments.model, arguments.thread))
     print(table(runs))
 
 

@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `stub` | 16 words, or as many as the request's maximum of output tokens if that is less |
 //! | `-words-N` | N words instead of 16 |
+//! | `-thinks-N` | N tokens before them that are not shown, within the request's maximum; the usage tells them |
 //! | `-slow-Nms` | a pause of N milliseconds before an answer that is no stream, and before every event of one |
 //! | `-no-usage` | no usage in the answer |
 //! | `-clock` | before every event of a stream, a comment `: sent N` with the microseconds since 1970 |
@@ -411,8 +412,7 @@ impl Answerer {
             Course::ChunkBomb => return bomb(sender).await,
             _ => {}
         }
-        let tokens = answer.completion_tokens.unwrap_or(0);
-        self.bill(answer, 1, answer.asked.prompt_tokens, tokens);
+        self.bill(answer, 1, answer.asked.prompt_tokens, answer.output_tokens());
         let mut text = self.dialect.whole(answer).to_string();
         if matches!(behaviour.course, Course::BrokenJson | Course::BrokenStream) {
             text.truncate(text.len() / 2);
@@ -430,7 +430,7 @@ impl Answerer {
         if behaviour.course == Course::ChunkBomb {
             return bomb(sender).await;
         }
-        self.bill(answer, 1, answer.asked.prompt_tokens, 0);
+        self.bill(answer, 1, answer.asked.prompt_tokens, answer.thought_tokens);
         let mut words = 0;
         for Event { mut text, tokens } in self.dialect.events(answer) {
             sleep(behaviour.pause).await;

@@ -43,12 +43,26 @@ async fn ask(
     model: &str,
     stream: bool,
 ) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
-    let body = json!({
-        "model": model,
-        "messages": [{"role": "user", "content": "hi"}],
-        "max_tokens": OUTPUT,
-        "stream": stream,
-    });
+    ask_for(
+        agent,
+        url,
+        thread,
+        &json!({
+            "model": model,
+            "messages": [{"role": "user", "content": "hi"}],
+            "max_tokens": OUTPUT,
+            "stream": stream,
+        }),
+    )
+    .await
+}
+
+async fn ask_for(
+    agent: &Agent,
+    url: &str,
+    thread: &str,
+    body: &Value,
+) -> Result<Response<Incoming>, hyper_util::client::legacy::Error> {
     let request = Request::post(format!("{url}/v1/chat/completions"))
         .header("x-thread-id", thread)
         .body(Full::from(body.to_string()));
@@ -61,11 +75,10 @@ fn with_provider(attempt: impl AsyncFnOnce(&Provider)) {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(attempt(&provider));
 }
 
-/// Start a router in this process whose threads may spend `CALLS` estimates.
-async fn start(provider: &Provider) -> (thread_budget_serve::Running, Registry) {
+/// Start a router in this process whose threads may spend so much.
+async fn start(provider: &Provider, limit: u64) -> (thread_budget_serve::Running, Registry) {
     let config = Config::from_toml(&format!(
-        "listen = '127.0.0.1:0'\nadmin.listen = '127.0.0.1:0'\ntokens_per_thread = {}\nupstreams = [{{ url = '{}' }}]",
-        CALLS * ESTIMATE,
+        "listen = '127.0.0.1:0'\nadmin.listen = '127.0.0.1:0'\ntokens_per_thread = {limit}\nupstreams = [{{ url = '{}' }}]",
         provider.url()
     ));
     let config = config.expect("it is a configuration");
@@ -120,7 +133,7 @@ async fn crowd(url: String, model: &'static str, stream: bool) -> (u64, u64) {
 fn two_hundred_clients_stay_within_one_budget() {
     for stream in [false, true] {
         with_provider(async |provider| {
-            let (running, registry) = start(provider).await;
+            let (running, registry) = start(provider, CALLS * ESTIMATE).await;
             let url = format!("http://{}", running.address());
             let (answers, tokens) = crowd(url, "stub-slow-5ms-words-500", stream).await;
             let usage = without_holds(&registry, "shared").await;
@@ -141,10 +154,78 @@ fn two_hundred_clients_stay_within_one_budget() {
     }
 }
 
+/// How much output is held at a time for an answer whose length nobody has said.
+const SLICE: u64 = 4_096;
+
+#[test]
+fn requests_that_name_no_ceiling_spend_the_limit_and_a_slice_each_at_most() {
+    const LIMIT: u64 = 10_000;
+    const THOUGHT: u64 = 6_000;
+    for (model, stream, thought) in [
+        ("stub-slow-300ms-words-8500", false, 0),
+        ("stub-words-8500", true, 0),
+        ("stub-slow-300ms-thinks-6000-words-500", false, 0),
+        // Of what a stream does not show, all is known when it is over.
+        ("stub-thinks-6000-words-500", true, THOUGHT),
+    ] {
+        with_provider(async |provider| {
+            let (running, registry) = start(provider, LIMIT).await;
+            let url = format!("http://{}", running.address());
+            let body =
+                json!({"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": stream});
+            let mut clients = JoinSet::new();
+            for _ in 0..16 {
+                let (url, body) = (url.clone(), body.clone());
+                clients.spawn(async move {
+                    let response = ask_for(&agent(), &url, "shared", &body).await.expect("it answers");
+                    let status = response.status().as_u16();
+                    response.into_body().collect().await.expect("a whole answer");
+                    status
+                });
+            }
+            let statuses = clients.join_all().await;
+            let answers = statuses.iter().filter(|&&status| status == 200).count() as u64;
+            assert!(answers > 0, "{statuses:?}");
+            assert!(statuses.iter().all(|status| [200, 400, 429].contains(status)), "{statuses:?}");
+            let usage = without_holds(&registry, "shared").await;
+            let billed = provider.stats().billed;
+            let spent = billed.prompt_tokens + billed.completion_tokens;
+            let most = LIMIT + if stream { answers * (SLICE + thought) } else { 0 };
+            assert!(spent <= most, "{model}: {spent} of {LIMIT} by {answers} answers");
+            // The words of a stream that is cut are counted by their length.
+            if !stream || thought > 0 {
+                assert!(usage.total_tokens >= spent.min(LIMIT), "{model}: {usage:?} of {billed:?}");
+            }
+            running.shutdown().await;
+        });
+    }
+}
+
+#[test]
+fn more_than_there_is_may_be_asked_for() {
+    with_provider(async |provider| {
+        let (running, _registry) = start(provider, 100_000).await;
+        let url = format!("http://{}", running.address());
+        for stream in [false, true] {
+            let thread = if stream { "streams" } else { "whole" };
+            let body = json!({
+                "model": "stub", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 128_000, "stream": stream
+            });
+            let response = ask_for(&agent(), &url, thread, &body).await.expect("it answers");
+            assert_eq!(response.status(), 200);
+            response.into_body().collect().await.expect("a whole answer");
+        }
+        let asked: Vec<_> =
+            provider.requests().iter().map(|request| request.body["max_tokens"].as_u64()).collect();
+        assert_eq!(asked, [Some(99_900); 2]);
+        running.shutdown().await;
+    });
+}
+
 #[test]
 fn a_provider_can_overshoot_by_no_more_than_it_delivers_beyond_its_maximum() {
     with_provider(async |provider| {
-        let (running, registry) = start(provider).await;
+        let (running, registry) = start(provider, CALLS * ESTIMATE).await;
         let url = format!("http://{}", running.address());
         let (answers, tokens) = crowd(url, "stub-overlong", false).await;
         let usage = without_holds(&registry, "shared").await;
@@ -157,7 +238,7 @@ fn a_provider_can_overshoot_by_no_more_than_it_delivers_beyond_its_maximum() {
 #[test]
 fn clients_that_leave_are_charged_and_hold_nothing() {
     with_provider(async |provider| {
-        let (running, registry) = start(provider).await;
+        let (running, registry) = start(provider, CALLS * ESTIMATE).await;
         let url = format!("http://{}", running.address());
         for _ in 0..10 {
             let response =

@@ -161,6 +161,8 @@ pub(super) struct Answer {
     said: Said,
     /// None when it never ends.
     pub(super) completion_tokens: Option<u64>,
+    /// What the model wrote for itself, which nobody is shown.
+    pub(super) thought_tokens: u64,
     pub(super) finish: Finish,
     pub(super) tells_usage: bool,
 }
@@ -191,7 +193,30 @@ impl Answer {
     pub(super) fn new(asked: Asked, words: u64) -> Self {
         let finish =
             if asked.max_tokens.is_some_and(|limit| words >= limit) { Finish::Length } else { Finish::Stop };
-        Self { asked, said: Said::Words, completion_tokens: Some(words), finish, tells_usage: true }
+        Self {
+            asked,
+            said: Said::Words,
+            completion_tokens: Some(words),
+            thought_tokens: 0,
+            finish,
+            tells_usage: true,
+        }
+    }
+
+    /// Think first; what is allowed is for both.
+    pub(super) fn think(&mut self, tokens: u64) {
+        let limit = self.asked.max_tokens.unwrap_or(u64::MAX);
+        self.thought_tokens = tokens.min(limit);
+        let left = limit - self.thought_tokens;
+        self.completion_tokens = self.completion_tokens.map(|words| words.min(left));
+        if left == 0 {
+            self.finish = Finish::Length;
+        }
+    }
+
+    /// All that it takes, shown or not. Not for one that never ends.
+    pub(super) fn output_tokens(&self) -> u64 {
+        self.completion_tokens.unwrap_or(0) + self.thought_tokens
     }
 
     /// Call the first tool instead, when there is one and it has not been called just now.

@@ -20,6 +20,8 @@ pub(super) struct Behaviour {
     pub(super) clock: bool,
     /// How many sub-agents are started first.
     agents: u64,
+    /// How many tokens it thinks.
+    thought: u64,
     /// How it goes.
     pub(super) course: Course,
 }
@@ -51,6 +53,7 @@ impl Behaviour {
             usage: true,
             clock: false,
             agents: 0,
+            thought: 0,
             course: Course::Answer,
         };
         while !rest.is_empty() {
@@ -90,6 +93,11 @@ impl Behaviour {
             self.agents = agents;
             return Some(rest);
         }
+        if let Some(rest) = text.strip_prefix("-thinks-") {
+            let (tokens, rest) = number(rest)?;
+            self.thought = tokens;
+            return Some(rest);
+        }
         if let Some(rest) = text.strip_prefix("-steps-") {
             let (steps, rest) = number(rest)?;
             self.course = Course::Steps(steps);
@@ -126,6 +134,9 @@ impl Behaviour {
         };
         let mut answer = Answer::new(asked, words);
         answer.tells_usage = self.usage;
+        if self.thought > 0 {
+            answer.think(self.thought);
+        }
         if self.agents > 0 && answer.start_agents(self.agents) {
             return answer;
         }

@@ -149,7 +149,7 @@ fn finish_reason(finish: Finish) -> &'static str {
 
 /// Not for an answer that never ends.
 fn usage(answer: &Answer) -> Value {
-    let completion_tokens = answer.completion_tokens.unwrap_or(0);
+    let completion_tokens = answer.output_tokens();
     let prompt_tokens = answer.asked.prompt_tokens;
     json!({
         "prompt_tokens": prompt_tokens,
@@ -157,7 +157,7 @@ fn usage(answer: &Answer) -> Value {
         "total_tokens": prompt_tokens + completion_tokens,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {
-            "reasoning_tokens": 0,
+            "reasoning_tokens": answer.thought_tokens,
             "audio_tokens": 0,
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,

@@ -47,7 +47,7 @@ impl Dialect for Messages {
         message["content"] = (0..answer.parts()).map(part).collect();
         message["stop_reason"] = stop_reason(answer.finish).into();
         if answer.tells_usage {
-            message["usage"]["output_tokens"] = answer.completion_tokens.unwrap_or(0).into();
+            message["usage"]["output_tokens"] = answer.output_tokens().into();
         }
         message
     }
@@ -74,7 +74,7 @@ impl Dialect for Messages {
             let delta = json!({"stop_reason": stop_reason(answer.finish), "stop_sequence": null});
             let mut message_delta = json!({"type": "message_delta", "delta": delta});
             if answer.tells_usage {
-                message_delta["usage"] = usage(answer, answer.completion_tokens.unwrap_or(0));
+                message_delta["usage"] = usage(answer, answer.output_tokens());
             }
             [message_delta, json!({"type": "message_stop"})]
         });

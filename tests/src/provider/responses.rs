@@ -196,13 +196,13 @@ fn part(text: &str) -> Value {
 
 /// Not for an answer that never ends.
 fn usage(answer: &Answer) -> Value {
-    let output_tokens = answer.completion_tokens.unwrap_or(0);
+    let output_tokens = answer.output_tokens();
     let input_tokens = answer.asked.prompt_tokens;
     json!({
         "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": 0},
         "output_tokens": output_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": answer.thought_tokens},
         "total_tokens": input_tokens + output_tokens,
     })
 }
