@@ -194,16 +194,14 @@ impl Case {
             (least..=most).contains(&requests),
             format!("{requests} requests where {least} to {most} are right"),
         );
-        let refused = passed.iter().filter(|passed| passed.status == Some(400)).count();
+        let statuses: Vec<_> = passed.iter().filter_map(|passed| passed.status).collect();
+        let refused = statuses.iter().filter(|status| (400..500).contains(*status)).count();
         check(
             refused == self.seen.refused,
             format!("{refused} requests are refused where {} are right", self.seen.refused),
         );
-        let others: Vec<_> = passed
-            .iter()
-            .filter_map(|passed| passed.status)
-            .filter(|status| ![200, 400].contains(status))
-            .collect();
+        let others: Vec<_> =
+            statuses.iter().filter(|&status| *status != 200 && !(400..500).contains(status)).collect();
         check(others.is_empty(), format!("answers have the status {others:?}"));
     }
 
@@ -214,7 +212,6 @@ impl Case {
             let is_told = notes.iter().any(|note| note.contains(text));
             check(is_told, format!("it is not told {text:?}, but {notes:#?}"));
         }
-        check(!self.seen.told.is_empty() || notes.is_empty(), format!("it is told {notes:#?}"));
     }
 }
 
