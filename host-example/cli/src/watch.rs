@@ -1,5 +1,6 @@
 //! `thread-budget watch`: a router's threads, live, in a terminal or as lines of JSON.
 
+mod leave;
 mod model;
 mod screen;
 mod stream;
@@ -9,8 +10,7 @@ use clap::Args;
 use model::{Model, Move};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::{env, thread};
 use stream::{Source, Update};
@@ -29,7 +29,7 @@ const BACKLOG: usize = 256;
 ///
 /// In a terminal: arrows, Page Up and Page Down, Home and End move; s changes the order; q leaves. When
 /// standard output is not a terminal every event is printed as a line of JSON. When the router goes
-/// away it is tried again until it is back.
+/// away it is tried again until it is back; when the terminal or the reader of the lines goes away this ends.
 #[derive(Args)]
 pub(super) struct WatchArgs {
     /// Where the router's admin side is.
@@ -47,6 +47,7 @@ pub(super) fn run(args: &WatchArgs) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // It ends with the process.
     thread::spawn(move || runtime.block_on(source.follow(sender)));
+    leave::with_output();
     if io::stdout().is_terminal() { show(&args.url, updates) } else { print(updates) }
 }
 
@@ -68,10 +69,7 @@ fn print(mut updates: mpsc::Receiver<Update>) -> Result<(), Failure> {
 }
 
 fn show(url: &str, mut updates: mpsc::Receiver<Update>) -> Result<(), Failure> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&stopped);
-    ctrlc::set_handler(move || stop.store(true, Ordering::Relaxed))
-        .map_err(|error| Failure::Other(format!("cannot handle interrupts: {error}")))?;
+    let stopped = leave::on_signal()?;
     let has_colour = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let mut model = Model::new(url, has_colour);
     // A panic restores the terminal, too.

@@ -27,12 +27,12 @@ mod listener;
 mod live;
 mod threads;
 
-pub use live::Live;
+use live::Known;
+pub use live::{Live, News};
 pub use threads::{Thread, Totals};
 
 use super::config::{AdminConfig, ConfigError};
 use super::{Events, Health, RouterError, UnidentifiedClients, tls};
-use crate::events::Event;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{
@@ -250,12 +250,12 @@ async fn clean_up(
     thread_id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Error> {
     let Path(thread_id) = thread_id?;
-    let changed = Arc::from(&*thread_id);
+    let changed = thread_id.clone();
     let last = with_threads(&shared, move |threads| {
         threads.registry.cleanup_thread(&thread_id)?.ok_or(Error::UnknownThread)
     });
     let last = last.await?;
-    shared.events.announce(|| Event::Changed { thread_id: changed });
+    shared.events.changed(&changed);
     Ok(Json(last).into_response())
 }
 
@@ -271,17 +271,22 @@ async fn set_limit(
     limit: Result<Json<Limit>, JsonRejection>,
 ) -> Result<Response, Error> {
     let (Path(thread_id), Json(Limit { max_tokens })) = (thread_id?, limit?);
-    let changed = Arc::from(&*thread_id);
+    let changed = thread_id.clone();
     let usage =
         with_threads(&shared, move |threads| Ok(threads.registry.set_limit(&thread_id, max_tokens)?)).await?;
-    shared.events.announce(|| Event::Changed { thread_id: changed });
+    shared.events.changed(&changed);
     Ok(Json(usage).into_response())
 }
 
 async fn watch(State(shared): Admins) -> Result<Response, Error> {
     let place = Arc::clone(&shared.watchers).try_acquire_owned().map_err(|_| Error::TooManyWatchers)?;
     with_threads(&shared, |threads| Ok(threads.registry.answers()?)).await?;
-    let stream = live::stream(Arc::clone(&shared.threads), shared.events.clone(), place);
+    let known = Known {
+        threads: Arc::clone(&shared.threads),
+        events: shared.events.clone(),
+        unidentified: shared.unidentified.clone(),
+    };
+    let stream = live::stream(known, place);
     Ok(([(CONTENT_TYPE, "text/event-stream")], stream).into_response())
 }
 

@@ -101,14 +101,14 @@ impl Budgets {
 
     fn changed(&self, thread_id: &str) {
         self.uses.used(thread_id);
-        self.events.announce(|| Event::Changed { thread_id: thread_id.into() });
+        self.events.changed(thread_id);
     }
 
     async fn consumed(&self, thread_id: &str, consumed: &Consumed) {
         self.changed(thread_id);
         for crossed in &consumed.crossed {
             if let Ok(warning) = self.registry.budget_warning(crossed).await {
-                self.events.announce(|| Event::Crossed(warning));
+                self.events.announce(Event::Crossed(warning));
             }
         }
     }
@@ -183,7 +183,7 @@ impl Account {
             }
             Err(error) => {
                 if let CallError::Refused(exhausted) = error {
-                    hold.budgets.events.announce(|| Event::Refused {
+                    hold.budgets.events.announce(Event::Refused {
                         thread_id: hold.thread_id.as_str().into(),
                         exhausted: exhausted.clone(),
                     });
@@ -290,7 +290,7 @@ impl Account {
         let warnings: Vec<_> = self.pending.iter().filter(told).cloned().collect();
         if !warnings.is_empty() {
             let thread_id = thread_id.as_str().into();
-            self.budgets.events.announce(|| Event::Delivered { thread_id, warnings });
+            self.budgets.events.announce(Event::Delivered { thread_id, warnings });
         }
         self.budgets.changed(&thread_id);
     }

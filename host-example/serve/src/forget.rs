@@ -2,7 +2,6 @@
 //! below them hold anything, and only together with all below them.
 
 use super::budgets::Budgets;
-use super::events::Event;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -151,7 +150,7 @@ impl Inner {
             return Ok(false);
         }
         budgets.registry.cleanup_thread(thread_id).await?;
-        budgets.events.announce(|| Event::Changed { thread_id: thread_id.as_str().into() });
+        budgets.events.changed(thread_id);
         Ok(true)
     }
 }

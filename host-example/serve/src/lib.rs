@@ -52,7 +52,7 @@ pub use config::{
     AdminConfig, Config, ConfigError, Every, Limits, LostCalls, RouterConfig, Scope, Tls, Unidentified,
     UnmeteredPaths, Upstream,
 };
-pub use events::{Event, Events};
+pub use events::{Event, Events, Past, Told};
 pub use health::Health;
 pub use unidentified::{UnidentifiedClient, UnidentifiedClients};
 

@@ -36,7 +36,7 @@ impl UnidentifiedClients {
     }
 
     /// Count a request, and return the client's name if this is its first.
-    pub(super) fn count(&self, client: &str) -> Option<String> {
+    pub fn count(&self, client: &str) -> Option<String> {
         let client = client[..client.floor_char_boundary(LONGEST_NAME)].replace(char::is_control, "\u{fffd}");
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let has_room = all.len() < MOST || all.contains_key(&client);

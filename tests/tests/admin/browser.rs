@@ -20,6 +20,7 @@ enum Order {
     Refuse { thread: String, tokens: u64 },
     Hold { thread: String, tokens: u64 },
     Open { thread: String, limit: u64, parent: Option<String> },
+    Unidentified { client: String },
     Clear,
 }
 
@@ -58,6 +59,7 @@ fn the_page_shows_and_changes_threads() {
                 open.registry.open_thread(&thread, &options).expect("it is new");
                 open.changed(&thread);
             }
+            Order::Unidentified { client } => drop(open.unidentified.count(&client)),
             Order::Clear => open.registry.clear().expect("it forgets"),
         }
         writeln!(answers, "done").expect("it waits");

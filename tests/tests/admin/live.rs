@@ -38,7 +38,7 @@ fn a_watcher_gets_the_threads_and_then_what_changes() {
     assert_eq!(thread["pending_thresholds"].as_array().unwrap().len(), 3);
 
     let warnings = server.acknowledge("large");
-    server.events.announce(|| Event::Delivered { thread_id: "large".into(), warnings });
+    server.events.announce(Event::Delivered { thread_id: "large".into(), warnings });
     server.changed("large");
     assert_eq!(watch.next_of("delivered", "large")["warnings"].as_array().unwrap().len(), 3);
     assert_eq!(watch.until(|event| event["event"] == "totals")["pending_warnings"], 0);
@@ -149,4 +149,23 @@ impl Server {
         stream.read_exact(&mut status).unwrap();
         status.ends_with(b"200")
     }
+}
+
+#[test]
+fn who_comes_later_gets_what_has_happened_before_once() {
+    let server = Server::start(None);
+    server.consume("large", 960);
+    server.refuse("large", 41);
+    server.acknowledge("large");
+    let mut watch = server.watch();
+    let snapshot = watch.next();
+    let told: Vec<_> =
+        snapshot["news"].as_array().unwrap().iter().map(|news| &news["what"]["event"]).collect();
+    assert_eq!(told, ["warning", "warning", "warning", "refused"]);
+    assert!(snapshot["news"][0]["at_ms"].as_u64().unwrap() > 1_700_000_000_000);
+    assert_eq!((&snapshot["refused"], &snapshot["unidentified"]), (&json!(1), &json!([])));
+    serde_json::from_value::<Live>(snapshot).expect("it is what the type says");
+    server.refuse("large", 42);
+    let next = watch.until(|event| event["event"] != "thread" && event["event"] != "totals");
+    assert_eq!((&next["event"], &next["requested"]), (&json!("refused"), &json!(42)));
 }

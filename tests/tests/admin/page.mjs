@@ -42,33 +42,39 @@ async function onPage(name, url, use, { expected = /^$/, ...options } = {}) {
 }
 
 const live = (page) => page.locator("#status", { hasText: /^live$/ }).waitFor();
-const row = (page, id) => page.locator(".row", { has: page.getByText(id, { exact: true }) });
+const row = (page, id) => page.locator(".row", { has: page.locator(`.name[title="${id.replace(/["\\]/g, "\\$&")}"]`) });
+/** List what is below a thread. */
+const unfold = async (page, ...ids) => {
+  for (const id of ids) await row(page, id).locator(".twisty").click();
+};
 const says = (page, id, text) => page.locator(".row").getByText(`${id}: ${text}`, { exact: true }).waitFor();
 
 if (PICTURES) {
-  for (const colorScheme of ["light", "dark"]) {
-    await onPage(`a picture, ${colorScheme}`, OPEN, async (page) => {
+  for (const [name, colorScheme, width] of [["light", "light", 1_280], ["dark", "dark", 1_280], ["phone", "light", 390]]) {
+    await onPage(`a picture, ${name}`, OPEN, async (page) => {
       await live(page);
       for (const [thread, limit, parent] of [
         ["planner", 400_000], ["coder", 120_000, "planner"], ["tester", 50_000, "coder"], ["reviewer", 80_000, "planner"],
         ["triage", 60_000], ["summary", 30_000], ["support-4711", 40_000],
+        ["6f1e8c52-0d5e-4b1c-9f58-3a7d0c2e11aa", 40_000], ["6f1e8c52-0d5e-4b1c-9f58-3a7d0c2e11bb", 40_000],
       ]) {
         await open(thread, limit, parent);
       }
       for (const [thread, tokens] of [
         ["planner", 30_000], ["coder", 79_150], ["tester", 18_250], ["reviewer", 12_400], ["triage", 36_800], ["summary", 27_600],
-        ["support-4711", 39_120],
+        ["support-4711", 39_120], ["6f1e8c52-0d5e-4b1c-9f58-3a7d0c2e11aa", 31_000], ["6f1e8c52-0d5e-4b1c-9f58-3a7d0c2e11bb", 20_000],
       ]) {
         await consume(thread, tokens);
       }
       await order({ do: "hold", thread: "tester", tokens: 9_000 });
       await order({ do: "hold", thread: "triage", tokens: 12_000 });
       await order({ do: "refuse", thread: "support-4711", tokens: 2_000 });
+      await unfold(page, "planner", "coder");
       await row(page, "coder").click();
       await page.waitForTimeout(1_500);
-      await page.screenshot({ path: `${PICTURES}/${colorScheme}.png` });
+      await page.screenshot({ path: `${PICTURES}/${name}.png`, fullPage: width < 1_000 });
       await order({ do: "clear" });
-    }, { colorScheme });
+    }, { colorScheme, viewport: { width, height: 900 } });
   }
   process.exit(0);
 }
@@ -80,12 +86,14 @@ await onPage("what happens shows up", OPEN, async (page) => {
   await open("reader", 40_000, "researcher");
   await open("writer", 60_000, "planner");
   await consume("reader", 20_000);
+  await says(page, "planner", "10 % used, 20,000 of 200,000 tokens, with 3 below");
+  assert.equal(await page.locator(".row").count(), 1, "a fleet is one row at first");
+  await unfold(page, "planner", "researcher");
   await says(page, "reader", "50 % used, 20,000 of 40,000 tokens");
-  await says(page, "planner", "10 % used, 20,000 of 200,000 tokens");
   assert.equal(await row(page, "reader").getAttribute("aria-level"), "3");
 
   await order({ do: "hold", thread: "researcher", tokens: 14_000 });
-  await says(page, "researcher", "25 % used, 20,000 of 80,000 tokens, 14,000 held");
+  await says(page, "researcher", "25 % used, 20,000 of 80,000 tokens, 14,000 held, with 1 below");
   assert.equal(await row(page, "researcher").locator(".held").evaluate((part) => part.style.width), "17.5%");
 
   await consume("writer", 55_000);
@@ -94,8 +102,36 @@ await onPage("what happens shows up", OPEN, async (page) => {
   await says(page, "writer", "92 % used, 55,000 of 60,000 tokens, critical");
   await order({ do: "refuse", thread: "writer", tokens: 20_000 });
   await page.locator("#feed .message[data-kind=refused]", { hasText: "a request of 20000 does not fit" }).waitFor();
-  await page.locator("#stats", { hasText: "refused while watched1" }).waitFor();
+  await page.locator("#stats", { hasText: "refused1" }).waitFor();
+  await row(page, "writer").click();
+  await page.locator("#figures", { hasText: "runway0 requests" }).waitFor();
 });
+
+await onPage("who comes later sees what has happened before", OPEN, async (page) => {
+  await live(page);
+  const kinds = () => page.locator("#feed .message").evaluateAll((all) => all.map((one) => one.dataset.kind));
+  await page.locator("#feed .message").nth(2).waitFor();
+  assert.deepEqual(await kinds(), ["refused", "critical", "warning"]);
+  await page.locator("#stats", { hasText: "refused1" }).waitFor();
+  await order({ do: "unidentified", client: "curl/8" });
+  await page.reload();
+  await live(page);
+  await page.locator("#clients", { hasText: "curl/81 request" }).waitFor();
+  assert.deepEqual(await kinds(), ["refused", "critical", "warning"]);
+});
+
+await onPage("ids that differ at their ends do so at any width, and a severity is a word", OPEN, async (page) => {
+  await live(page);
+  const ids = ["aa", "bb"].map((end) => `6f1e8c52-0d5e-4b1c-9f58-3a7d0c2e11${end}`);
+  for (const id of ids) await consume(id, 960);
+  for (const id of ids) {
+    const end = row(page, id).locator(".name .end");
+    assert.equal(await end.evaluate((part) => part.scrollWidth <= part.clientWidth && part.getBoundingClientRect().right <= innerWidth), true);
+    assert.equal(await end.textContent(), id.slice(-10));
+    assert.equal(await row(page, id).locator(".badge").isVisible(), true);
+    assert.equal(await row(page, id).locator(".badge").textContent(), "final");
+  }
+}, { viewport: { width: 390, height: 844 } });
 
 await onPage("an id is text, whatever it says", OPEN, async (page) => {
   await live(page);
@@ -111,6 +147,7 @@ await onPage("an id is text, whatever it says", OPEN, async (page) => {
 
 await onPage("a limit is changed, and a thread cleaned up, once that is confirmed", OPEN, async (page) => {
   await live(page);
+  await unfold(page, "planner");
   await row(page, "writer").click();
   await page.locator("#limit").fill("100,000");
   await page.getByRole("button", { name: "Set limit" }).click();
@@ -138,8 +175,8 @@ await onPage("a limit is changed, and a thread cleaned up, once that is confirme
   await page.getByRole("button", { name: "Clean up" }).click();
   await page.locator("#confirm-yes").click();
   await page.getByText("This thread is gone.").waitFor();
-  await row(page, "reader").waitFor({ state: "detached" });
-  await says(page, "planner", "38 % used, 75,000 of 200,000 tokens, 14,000 held");
+  await row(page, "researcher").waitFor({ state: "detached" });
+  await says(page, "planner", "38 % used, 75,000 of 200,000 tokens, 14,000 held, with 1 below");
 });
 
 await onPage("everything can be done by keyboard", OPEN, async (page) => {
@@ -150,6 +187,8 @@ await onPage("everything can be done by keyboard", OPEN, async (page) => {
   const selected = () => page.locator('.row[aria-selected="true"] > :first-child').textContent();
   assert.match(await selected(), /^planner:/);
   assert.equal(await page.locator("#tree").getAttribute("aria-activedescendant"), await row(page, "planner").getAttribute("id"));
+  await page.keyboard.press("ArrowRight");
+  await row(page, "writer").waitFor();
   await page.keyboard.press("ArrowLeft");
   await row(page, "writer").waitFor({ state: "detached" });
   await page.keyboard.press("ArrowRight");

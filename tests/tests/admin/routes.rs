@@ -32,7 +32,7 @@ fn a_thread_is_told_with_everything_about_it() {
         json!({
             "thread_id": "a/b ü%?#", "parent": "lead", "max_tokens": 400, "prompt_tokens": 300,
             "completion_tokens": 25, "total_tokens": 325, "remaining": 75, "percent_used": 81.25,
-            "held_tokens": 50, "request_count": 1, "triggered_thresholds": [75],
+            "held_tokens": 50, "request_count": 1, "runway": 0, "triggered_thresholds": [75],
             "pending_thresholds": [{"percent": 75, "severity": "warning"}],
             "child_count": 0, "children": []
         })

@@ -1,7 +1,6 @@
 //! An admin side to ask.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use thread_budget_host::blocking::Registry;
 use thread_budget_host::{BudgetWarning, CallError};
 use thread_budget_serve::{Admin, AdminConfig, Event, Events, Health, UnidentifiedClients};
@@ -15,6 +14,7 @@ pub(crate) const TOKEN: &str = "secret-of-operators";
 pub(crate) struct Server {
     pub(crate) registry: Registry,
     pub(crate) events: Events,
+    pub(crate) unidentified: UnidentifiedClients,
     pub(crate) address: SocketAddr,
     _runtime: Runtime,
 }
@@ -28,20 +28,20 @@ impl Server {
     pub(crate) fn start_at(address: SocketAddr, token: Option<&str>) -> Self {
         let registry = thread_budget_host::Registry::builder().tokens_per_thread(1_000).build();
         let registry = registry.expect("the component loads");
-        let events = Events::default();
+        let (events, unidentified) = (Events::default(), UnidentifiedClients::default());
         let runtime = Runtime::new().expect("there are threads to be had");
         let listener = runtime.block_on(TcpListener::bind(address)).expect("there is a port");
         let address = listener.local_addr().expect("it is bound");
         let admin = Admin {
             registry: registry.clone(),
             events: events.clone(),
-            unidentified: UnidentifiedClients::default(),
+            unidentified: unidentified.clone(),
             health: Health::default(),
             config: AdminConfig { token: token.map(String::from), ..AdminConfig::default() },
             metrics: None,
         };
         runtime.spawn(admin.serve(listener));
-        Self { registry: registry.blocking(), events, address, _runtime: runtime }
+        Self { registry: registry.blocking(), events, unidentified, address, _runtime: runtime }
     }
 
     /// Consume as the router does: say so, and what was crossed.
@@ -49,7 +49,7 @@ impl Server {
         let consumed = self.registry.consume(thread_id, tokens, 0).expect("it is recorded");
         for crossed in &consumed.crossed {
             let warning = self.registry.budget_warning(crossed).expect("it is worded");
-            self.events.announce(|| Event::Crossed(warning));
+            self.events.announce(Event::Crossed(warning));
         }
         self.changed(thread_id);
     }
@@ -67,10 +67,10 @@ impl Server {
         let Err(CallError::Refused(exhausted)) = self.registry.check_budget(thread_id, tokens) else {
             panic!("{tokens} fit into {thread_id}");
         };
-        self.events.announce(|| Event::Refused { thread_id: thread_id.into(), exhausted });
+        self.events.announce(Event::Refused { thread_id: thread_id.into(), exhausted });
     }
 
     pub(crate) fn changed(&self, thread_id: &str) {
-        self.events.announce(|| Event::Changed { thread_id: Arc::from(thread_id) });
+        self.events.changed(thread_id);
     }
 }

@@ -81,8 +81,10 @@ impl Model {
 
     pub(super) fn take(&mut self, event: Live) {
         match event {
-            Live::Snapshot { thresholds, totals, threads } => {
-                (self.thresholds, self.totals) = (thresholds, totals);
+            Live::Snapshot { thresholds, totals, threads, news, refused, .. } => {
+                self.feed.clear();
+                news.into_iter().for_each(|news| self.take(news.what));
+                (self.thresholds, self.totals, self.refused) = (thresholds, totals, refused);
                 self.threads =
                     threads.into_iter().map(|thread| (Arc::clone(&thread.thread_id), thread)).collect();
                 self.are_lines_old = true;

@@ -53,15 +53,20 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, model: &Model) {
         status,
     ]);
     let second = format!(
-        " {} threads, {} exhausted   {} prompt and {} completion tokens   {} warnings not yet told   {} refused",
-        HumanCount(totals.threads),
+        " {}, {} exhausted   {} prompt and {} completion tokens   {} not yet told   {} refused",
+        counted(totals.threads, "thread"),
         HumanCount(totals.exhausted_threads),
         HumanCount(totals.prompt_tokens),
         HumanCount(totals.completion_tokens),
-        HumanCount(totals.pending_warnings),
+        counted(totals.pending_warnings, "warning"),
         HumanCount(model.refused),
     );
     frame.render_widget(Paragraph::new(vec![first, second.into()]), area);
+}
+
+/// So many of something whose plural ends in s.
+fn counted(count: u64, name: &str) -> String {
+    format!("{} {name}{}", HumanCount(count), if count == 1 { "" } else { "s" })
 }
 
 fn draw_threads(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
@@ -71,6 +76,7 @@ fn draw_threads(frame: &mut Frame<'_>, area: Rect, model: &mut Model) {
     let last = (model.first + model.shown).min(model.lines.len());
     let title = match model.lines.len() {
         0 => " no threads yet ".to_owned(),
+        1 => " 1 thread ".to_owned(),
         count => format!(" threads {} to {last} of {} ", model.first + 1, HumanCount(count as u64)),
     };
     frame.render_widget(block.title(Span::styled(title, BOLD)), area);
@@ -210,7 +216,7 @@ mod tests {
         let warning = |percent: u32, severity: &str| json!({"percent": percent, "severity": severity});
         for event in [
             json!({
-                "event": "snapshot", "threads": [],
+                "event": "snapshot", "threads": [], "news": [], "refused": 0, "unidentified": [],
                 "thresholds": [warning(75, "warning"), warning(90, "critical"), warning(95, "final")],
                 "totals": {"threads": 4, "prompt_tokens": 1_234_567, "completion_tokens": 0,
                     "exhausted_threads": 1, "pending_warnings": 2}
@@ -284,6 +290,12 @@ mod tests {
         assert!(drawn(&mut model, 80, 24)[3].starts_with(" agent-00"));
         model.take(serde_json::from_value(json!({"event": "removed", "thread_id": "planner"})).unwrap());
         assert_eq!(model.threads.len(), 102);
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        let counts = [0, 1, 2, 1_000].map(|count| counted(count, "thread"));
+        assert_eq!(counts, ["0 threads", "1 thread", "2 threads", "1,000 threads"]);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! too slow for what happens misses some of it, and gets the threads as they are then.
 
 use super::threads::{MAX_LARGEST, Thread, Threads, Totals};
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Told};
+use crate::{UnidentifiedClient, UnidentifiedClients};
 use axum::body::{Body, Bytes};
 use http_body::Frame;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,12 @@ pub enum Live {
         totals: Totals,
         /// The largest threads, up to 500 and their ancestors, the largest first.
         threads: Vec<Thread>,
+        /// The latest that has happened since the router has started, up to 200, in its order.
+        news: Vec<News>,
+        /// Requests that were refused since then.
+        refused: u64,
+        /// The clients whose requests named no thread since then.
+        unidentified: Vec<UnidentifiedClient>,
     },
     /// A thread changed, or one below it did: as it is now.
     Thread(Thread),
@@ -79,7 +86,33 @@ pub enum Live {
     },
 }
 
+/// Something that has happened: a warning, a delivery, a refusal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct News {
+    /// When, in milliseconds since 1970.
+    pub at_ms: u64,
+    /// What.
+    pub what: Live,
+}
+
 impl Live {
+    /// What an event tells beside that a thread has changed.
+    fn of(event: Event) -> Option<Self> {
+        Some(match event {
+            Event::Changed { .. } => return None,
+            Event::Crossed(warning) => Self::Warning(warning),
+            Event::Delivered { thread_id, warnings } => Self::Delivered { thread_id, warnings },
+            Event::Refused { thread_id, exhausted } => Self::Refused {
+                thread_id,
+                message: exhausted.to_string(),
+                exhausted_thread_id: exhausted.thread_id,
+                used: exhausted.used,
+                max_tokens: exhausted.max_tokens,
+                requested: exhausted.requested,
+            },
+        })
+    }
+
     /// The event's name.
     fn name(&self) -> &'static str {
         match self {
@@ -104,11 +137,19 @@ impl Live {
     }
 }
 
+/// What there is to be known.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub(super) threads: Arc<Threads>,
+    pub(super) events: Events,
+    pub(super) unidentified: UnidentifiedClients,
+}
+
 /// A stream for a new watcher. `place` is given back when it is gone.
-pub(super) fn stream(threads: Arc<Threads>, events: Events, place: OwnedSemaphorePermit) -> Body {
+pub(super) fn stream(known: Known, place: OwnedSemaphorePermit) -> Body {
     let (out, frames) = mpsc::channel(1);
     let pending = Pending { missed: Some(Instant::now()), ..Pending::default() };
-    let watcher = Watcher { received: events.watch(), _events: events, threads, pending, told: None, out };
+    let watcher = Watcher { received: known.events.watch(), known, pending, told: None, out };
     tokio::spawn(async move {
         watcher.run().await;
         drop(place);
@@ -132,10 +173,8 @@ impl http_body::Body for Frames {
 }
 
 struct Watcher {
-    received: Receiver<Event>,
-    /// Kept so that there is always somebody who could announce.
-    _events: Events,
-    threads: Arc<Threads>,
+    received: Receiver<Told>,
+    known: Known,
     pending: Pending,
     /// The totals that were sent last.
     told: Option<Totals>,
@@ -145,9 +184,10 @@ struct Watcher {
 /// What is to be told.
 #[derive(Default)]
 struct Pending {
-    /// What is told as it is, framed.
-    news: Vec<u8>,
-    news_count: usize,
+    /// The number of the latest news that a snapshot has told.
+    told_until: u64,
+    /// What is told as it is, with its number.
+    news: Vec<(u64, Live)>,
     /// Threads to look at.
     changed: HashSet<Arc<str>>,
     /// Threads that were told of with a census from before they changed, which had by then: what they are
@@ -158,30 +198,18 @@ struct Pending {
 }
 
 impl Pending {
-    fn note(&mut self, event: Result<Event, RecvError>) {
-        let news = match event {
-            Ok(Event::Changed { thread_id }) => {
-                self.changed.insert(thread_id);
-                if self.changed.len() + self.behind.len() > MAX_WAITING {
-                    self.miss();
-                }
-                return;
+    fn note(&mut self, told: Result<Told, RecvError>) {
+        let Ok(Told { number, event, .. }) = told else { return self.miss() };
+        if let Event::Changed { thread_id } = event {
+            self.changed.insert(thread_id);
+            if self.changed.len() + self.behind.len() > MAX_WAITING {
+                self.miss();
             }
-            Ok(Event::Crossed(warning)) => Live::Warning(warning),
-            Ok(Event::Delivered { thread_id, warnings }) => Live::Delivered { thread_id, warnings },
-            Ok(Event::Refused { thread_id, exhausted }) => Live::Refused {
-                thread_id,
-                message: exhausted.to_string(),
-                exhausted_thread_id: exhausted.thread_id,
-                used: exhausted.used,
-                max_tokens: exhausted.max_tokens,
-                requested: exhausted.requested,
-            },
-            Err(_) => return self.miss(),
-        };
-        if self.news_count < MAX_WAITING {
-            self.news_count += 1;
-            news.write(&mut self.news);
+        } else if let Some(news) = Live::of(event)
+            && number > self.told_until
+            && self.news.len() < MAX_WAITING
+        {
+            self.news.push((number, news));
         }
     }
 
@@ -203,6 +231,8 @@ struct Looked {
     /// Still missing, since no new census was due.
     missed: Option<Instant>,
     totals: Totals,
+    /// The number of the latest news in the snapshot, if there is one.
+    told_until: Option<u64>,
 }
 
 impl Watcher {
@@ -210,8 +240,8 @@ impl Watcher {
     async fn run(mut self) -> Option<()> {
         let mut next_look = tokio::time::Instant::now();
         loop {
-            let mut frames = std::mem::take(&mut self.pending.news);
-            self.pending.news_count = 0;
+            let mut frames = Vec::new();
+            self.pending.news.drain(..).for_each(|(_, news)| news.write(&mut frames));
             if self.pending.wants_look() && tokio::time::Instant::now() >= next_look {
                 frames.extend(self.look().await?);
                 next_look = tokio::time::Instant::now() + PACE;
@@ -235,10 +265,15 @@ impl Watcher {
     async fn look(&mut self) -> Option<Vec<u8>> {
         let Pending { changed, behind, missed, .. } = &mut self.pending;
         let (changed, behind, missed) = (std::mem::take(changed), std::mem::take(behind), missed.take());
-        let (threads, told) = (Arc::clone(&self.threads), self.told.take());
-        let work = spawn_blocking(move || look(&threads, changed, behind, missed, told));
-        let Looked { frames, behind, missed, totals } =
+        let (known, told) = (self.known.clone(), self.told.take());
+        let work = spawn_blocking(move || look(&known, changed, behind, missed, told));
+        let Looked { frames, behind, missed, totals, told_until } =
             noting(&mut self.received, &mut self.pending, work).await.ok()?.ok()?;
+        if let Some(told_until) = told_until {
+            // What came meanwhile the snapshot may have, too.
+            self.pending.told_until = told_until;
+            self.pending.news.retain(|(number, _)| *number > told_until);
+        }
         self.pending.behind.extend(behind);
         // What was missed later is missed still.
         self.pending.missed = self.pending.missed.or(missed);
@@ -248,11 +283,7 @@ impl Watcher {
 }
 
 /// Take in events while something else is waited for.
-async fn noting<T>(
-    received: &mut Receiver<Event>,
-    pending: &mut Pending,
-    work: impl Future<Output = T>,
-) -> T {
+async fn noting<T>(received: &mut Receiver<Told>, pending: &mut Pending, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     loop {
         tokio::select! {
@@ -264,17 +295,19 @@ async fn noting<T>(
 }
 
 fn look(
-    threads: &Threads,
+    known: &Known,
     changed: HashSet<Arc<str>>,
     behind: HashMap<Arc<str>, Instant>,
     missed: Option<Instant>,
     told: Option<Totals>,
 ) -> Result<Looked, CallError> {
     let now = Instant::now();
+    let threads = &*known.threads;
     let census = threads.census()?;
     let (caught_up, behind): (HashMap<_, _>, _) =
         behind.into_iter().partition(|(_, changed_by)| *changed_by <= census.begun);
-    let mut looked = Looked { frames: Vec::new(), behind, missed, totals: census.totals.clone() };
+    let mut looked =
+        Looked { frames: Vec::new(), behind, missed, totals: census.totals.clone(), told_until: None };
     let is_first = told.is_none();
     let catches_up = missed.is_some_and(|missed| missed <= census.begun);
     if catches_up {
@@ -282,10 +315,18 @@ fn look(
     }
     // Nobody waits for the first until a census is due; should it lack something another follows.
     if is_first || catches_up {
+        let past = known.events.past();
+        looked.told_until = Some(past.count);
+        let news = past.told.into_iter();
         let snapshot = Live::Snapshot {
             thresholds: threads.registry.thresholds()?,
             totals: census.totals.clone(),
             threads: threads.largest(&census, MAX_LARGEST)?,
+            news: news
+                .filter_map(|Told { at_ms, event, .. }| Some(News { at_ms, what: Live::of(event)? }))
+                .collect(),
+            refused: past.refused,
+            unidentified: known.unidentified.clients(),
         };
         snapshot.write(&mut looked.frames);
     }

@@ -45,6 +45,9 @@ pub struct Thread {
     pub held_tokens: u64,
     /// How many times consumption was recorded.
     pub request_count: u64,
+    /// How many requests like the latest ones still fit into what is left of it, as of the latest census; none
+    /// before the first.
+    pub runway: Option<u64>,
     /// The thresholds crossed, percent, ascending.
     pub triggered_thresholds: Vec<u32>,
     /// Those of them whose warnings are pending, as of the latest census.
@@ -79,6 +82,8 @@ pub(super) struct Census {
     children: HashMap<Arc<str>, Vec<Arc<str>>>,
     /// Of the threads that have some.
     pending: HashMap<Arc<str>, Vec<Threshold>>,
+    /// Of the requests of threads that had some, in tokens.
+    averages: HashMap<Arc<str>, u64>,
 }
 
 impl Census {
@@ -92,6 +97,7 @@ impl Census {
             parents: HashMap::new(),
             children: HashMap::new(),
             pending: HashMap::new(),
+            averages: HashMap::new(),
         };
         // The smallest of them on top.
         let mut largest: BinaryHeap<Reverse<(u64, Reverse<String>)>> = BinaryHeap::new();
@@ -134,6 +140,9 @@ impl Census {
         } else {
             totals.prompt_tokens = totals.prompt_tokens.saturating_add(state.prompt_tokens);
             totals.completion_tokens = totals.completion_tokens.saturating_add(state.completion_tokens);
+        }
+        if state.average_tokens > 0 {
+            self.averages.insert(state.thread_id.as_str().into(), state.average_tokens);
         }
         if !state.pending_thresholds.is_empty() {
             self.pending.insert(state.thread_id.as_str().into(), state.pending().collect());
@@ -200,6 +209,7 @@ impl Threads {
             percent_used: percent(usage.total_tokens, usage.max_tokens),
             held_tokens: budget.held_tokens()?,
             request_count: usage.request_count,
+            runway: census.averages.get(thread_id).and_then(|average| usage.remaining.checked_div(*average)),
             triggered_thresholds: budget.triggered_thresholds()?,
             pending_thresholds: census.pending.get(thread_id).cloned().unwrap_or_default(),
         }))
@@ -211,6 +221,7 @@ impl Threads {
         page.into_iter()
             .map(|state| {
                 let total_tokens = state.prompt_tokens.saturating_add(state.completion_tokens);
+                let remaining = state.max_tokens.saturating_sub(total_tokens);
                 Ok(Thread {
                     held_tokens: self.registry.held_tokens(&state.thread_id)?,
                     pending_thresholds: state.pending().collect(),
@@ -221,7 +232,8 @@ impl Threads {
                     prompt_tokens: state.prompt_tokens,
                     completion_tokens: state.completion_tokens,
                     total_tokens,
-                    remaining: state.max_tokens.saturating_sub(total_tokens),
+                    remaining,
+                    runway: remaining.checked_div(state.average_tokens),
                     percent_used: percent(total_tokens, state.max_tokens),
                     request_count: state.request_count,
                 })

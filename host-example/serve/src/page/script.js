@@ -1,8 +1,9 @@
 /** The live page: follows GET /events and shows what it says. All that a thread's id says is shown as text. */
 
-const ROW = 62; // As in the style sheet, pixels.
+const END = 10; // How many characters of a long id are always shown at its end.
 const MAX_THREADS = 20_000;
 const MAX_FEED = 200;
+const CLIENTS_EVERY = 10_000;
 const REORDER_EVERY = 1_000;
 const SILENCE = 40_000; // The server says something every 15 seconds.
 const TOKEN = "thread-budget-admin-token";
@@ -19,6 +20,19 @@ function make(tag, attributes = {}, ...children) {
 
 const formatter = new Intl.NumberFormat("en");
 const format = (tokens) => formatter.format(tokens);
+const counted = (count, name) => `${format(count)} ${name}${Number(count) === 1 ? "" : "s"}`;
+
+/** An id that is shortened in its middle where there is no room for it: those of one kind differ at their ends. */
+function named(id) {
+  const characters = [...id];
+  const name = make("span", { class: "name", title: id });
+  if (characters.length <= 2 * END) name.append(make("span", { class: "start" }, id));
+  else {
+    name.append(make("span", { class: "start" }, characters.slice(0, -END).join("")));
+    name.append(make("span", { class: "end" }, characters.slice(-END).join("")));
+  }
+  return name;
+}
 
 /** Numbers that a double cannot keep stay exact. */
 function parse(text) {
@@ -31,7 +45,8 @@ function parse(text) {
 
 /** By id, those that changed last at the end. */
 const threads = new Map();
-const collapsed = new Set();
+/** Those whose children are listed. */
+const unfolded = new Set();
 let thresholds = [];
 let selected = null;
 let refusals = 0;
@@ -58,6 +73,10 @@ function keep(thread) {
 }
 
 // The tree. Only the rows in view are in the page.
+
+/** A row has another line where it is narrow; pixels. */
+const narrow = matchMedia("(max-width: 520px)");
+const rowHeight = () => (narrow.matches ? 84 : 62);
 
 const tree = byId("tree");
 const scroller = byId("scroller");
@@ -98,6 +117,10 @@ function arrange() {
     if (!below.has(parent)) below.set(parent, []);
     below.get(parent).push(thread.thread_id);
   }
+  const sizes = new Map();
+  for (const { parent } of all) {
+    for (let next = parent; threads.has(next); next = threads.get(next).parent) sizes.set(next, (sizes.get(next) ?? 0) + 1);
+  }
   lines = [];
   const rest = [{ ids: below.get(null) ?? [], at: 0, depth: 1 }];
   while (rest.length > 0) {
@@ -109,14 +132,14 @@ function arrange() {
     const id = level.ids[level.at];
     level.at += 1;
     const children = below.get(id) ?? [];
-    const isOpen = children.length > 0 && (wanted !== "" || !collapsed.has(id));
-    lines.push({ id, depth: level.depth, place: level.at, of: level.ids.length, children: children.length, isOpen });
+    const isOpen = children.length > 0 && (wanted !== "" || unfolded.has(id));
+    lines.push({ id, depth: level.depth, place: level.at, of: level.ids.length, below: sizes.get(id) ?? 0, isOpen });
     if (isOpen) rest.push({ ids: children, at: 0, depth: level.depth + 1 });
   }
   lineOf = new Map(lines.map(({ id }, at) => [id, at]));
   const known = totals && Number(totals.threads) > threads.size ? ` of ${format(totals.threads)}; the largest, and what changed since` : "";
   byId("shown").textContent =
-    wanted === "" ? `${format(threads.size)} threads${known}` : `${format(matches)} of ${format(threads.size)} threads here match`;
+    wanted === "" ? `${counted(threads.size, "thread")}${known}` : `${format(matches)} of ${counted(threads.size, "thread")} here match`;
 }
 
 function makeRow(id) {
@@ -125,7 +148,8 @@ function makeRow(id) {
     row,
     says: make("span", { class: "visually-hidden" }),
     twisty: make("span", { class: "twisty" }),
-    name: make("span", { class: "name" }, id),
+    name: named(id),
+    below: make("span", { class: "below" }),
     badge: make("span", { class: "badge" }),
     percent: make("b"),
     numbers: make("span"),
@@ -136,12 +160,12 @@ function makeRow(id) {
   parts.gauge.append(make("div", { class: "bar" }, parts.used, parts.held), ...makeMarks());
   row.append(
     parts.says,
-    make("div", { class: "row-head", "aria-hidden": "true" }, parts.twisty, parts.name, parts.badge, make("span", { class: "numbers" }, parts.percent, parts.numbers)),
+    make("div", { class: "row-head", "aria-hidden": "true" }, parts.twisty, parts.name, parts.below, parts.badge, make("span", { class: "numbers" }, parts.percent, parts.numbers)),
     parts.gauge,
   );
   parts.twisty.addEventListener("click", (event) => {
     event.stopPropagation();
-    fold(id, !collapsed.has(id));
+    fold(id, unfolded.has(id));
   });
   row.addEventListener("click", () => {
     select(id);
@@ -169,24 +193,26 @@ function showRow(line, at) {
   }
   const { row } = parts;
   const state = stateOf(thread);
-  row.style.top = `${at * ROW}px`;
+  row.style.top = `${at * rowHeight()}px`;
   row.style.setProperty("--depth", String(line.depth - 1));
   row.dataset.state = state;
   parts.badge.dataset.state = state;
   parts.badge.textContent = state;
-  parts.twisty.textContent = line.children === 0 ? "" : line.isOpen ? "▾" : "▸";
+  parts.twisty.textContent = line.below === 0 ? "" : line.isOpen ? "▾" : "▸";
+  const below = line.below === 0 ? "" : `${format(line.below)} below`;
+  parts.below.textContent = below;
   parts.percent.textContent = `${Math.round(thread.percent_used)} %`;
   parts.numbers.textContent = `${format(thread.total_tokens)} of ${format(thread.max_tokens)}`;
   const usedShare = Math.min(100, thread.percent_used);
   const limit = Number(thread.max_tokens);
   parts.used.style.width = `${usedShare}%`;
   parts.held.style.width = `${limit === 0 ? 0 : Math.min(100 - usedShare, (Number(thread.held_tokens) / limit) * 100)}%`;
-  parts.says.textContent = `${line.id}: ${describe(thread)}${state && `, ${state}`}`;
+  parts.says.textContent = `${line.id}: ${describe(thread)}${state && `, ${state}`}${below && `, with ${below}`}`;
   row.setAttribute("aria-level", String(line.depth));
   row.setAttribute("aria-posinset", String(line.place));
   row.setAttribute("aria-setsize", String(line.of));
   row.setAttribute("aria-selected", String(line.id === selected));
-  if (line.children > 0) row.setAttribute("aria-expanded", String(line.isOpen));
+  if (line.below > 0) row.setAttribute("aria-expanded", String(line.isOpen));
   else row.removeAttribute("aria-expanded");
 }
 
@@ -197,9 +223,11 @@ function showTree() {
     orderedAt = now;
     orderIsDue = false;
   }
-  tree.style.height = `${lines.length * ROW}px`;
-  const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - 2);
-  const last = Math.min(lines.length, Math.ceil((scroller.scrollTop + scroller.clientHeight) / ROW) + 2);
+  const height = rowHeight();
+  tree.style.setProperty("--row", `${height}px`);
+  tree.style.height = `${lines.length * height}px`;
+  const first = Math.max(0, Math.floor(scroller.scrollTop / height) - 2);
+  const last = Math.min(lines.length, Math.ceil((scroller.scrollTop + scroller.clientHeight) / height) + 2);
   const inView = new Set();
   for (let at = first; at < last; at++) {
     if (!threads.has(lines[at].id)) continue;
@@ -224,8 +252,8 @@ function rearrange() {
 }
 
 function fold(id, shut) {
-  if (shut) collapsed.add(id);
-  else collapsed.delete(id);
+  if (shut) unfolded.delete(id);
+  else unfolded.add(id);
   rearrange();
 }
 
@@ -242,14 +270,15 @@ function select(id) {
 function goTo(id) {
   if (!lineOf.has(id)) {
     filter.value = "";
-    for (let next = threads.get(id)?.parent; threads.has(next); next = threads.get(next).parent) collapsed.delete(next);
+    for (let next = threads.get(id)?.parent; threads.has(next); next = threads.get(next).parent) unfolded.add(next);
     arrange();
   }
   const at = lineOf.get(id);
   if (at === undefined) return;
-  tree.style.height = `${lines.length * ROW}px`;
-  if (at * ROW < scroller.scrollTop) scroller.scrollTop = at * ROW;
-  const end = (at + 1) * ROW - scroller.clientHeight;
+  const height = rowHeight();
+  tree.style.height = `${lines.length * height}px`;
+  if (at * height < scroller.scrollTop) scroller.scrollTop = at * height;
+  const end = (at + 1) * height - scroller.clientHeight;
   if (end > scroller.scrollTop) scroller.scrollTop = end;
   select(id);
 }
@@ -257,13 +286,13 @@ function goTo(id) {
 tree.addEventListener("keydown", (event) => {
   if (lines.length === 0) return;
   const at = lineOf.get(selected) ?? -1;
-  const page = Math.max(1, Math.floor(scroller.clientHeight / ROW) - 1);
+  const page = Math.max(1, Math.floor(scroller.clientHeight / rowHeight()) - 1);
   const line = lines[at];
   const steps = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: lines.length - 1 };
   if (event.key in steps) goTo(lines[Math.min(lines.length - 1, Math.max(0, steps[event.key]))].id);
   else if (event.key === "ArrowLeft" && line?.isOpen) fold(line.id, true);
   else if (event.key === "ArrowLeft" && line?.depth > 1) goTo(threads.get(line.id).parent);
-  else if (event.key === "ArrowRight" && line?.children > 0 && !line.isOpen) fold(line.id, false);
+  else if (event.key === "ArrowRight" && line?.below > 0 && !line.isOpen) fold(line.id, false);
   else if (event.key === "ArrowRight" && line?.isOpen) goTo(lines[at + 1].id);
   else if (event.key === "Enter" && line) limitField.focus();
   else return;
@@ -307,9 +336,10 @@ function showSelected() {
     ["used", format(thread.total_tokens)],
     ["held", format(thread.held_tokens)],
     ["left", format(thread.remaining)],
-    ["requests", format(thread.request_count)],
     ["prompt", format(thread.prompt_tokens)],
     ["completion", format(thread.completion_tokens)],
+    ["requests", format(thread.request_count)],
+    ["runway", thread.runway === null ? "unknown" : counted(thread.runway, "request")],
     ["crossed", thread.triggered_thresholds.map((percent) => `${percent} %`).join(", ") || "none"],
     ["not yet told", pending || "none"],
   ]);
@@ -375,10 +405,11 @@ function confirmed(title, text, yes) {
 const feed = byId("feed");
 let news = [];
 
-function announce(kind, id, text) {
-  const name = make("button", { type: "button", class: "link" }, id);
+function announce(kind, id, text, at) {
+  const name = make("button", { type: "button", class: "link", "aria-label": id }, named(id));
   name.addEventListener("click", () => goTo(id));
-  news.push(make("li", { class: "message", "data-kind": kind }, name, make("em", {}, `${kind}, ${new Date().toLocaleTimeString("en-GB")}`), make("span", {}, text)));
+  const time = new Date(at).toLocaleTimeString("en-GB");
+  news.push(make("li", { class: "message", "data-kind": kind }, name, make("em", {}, `${kind}, ${time}`), make("span", { class: "text" }, text)));
   if (news.length > MAX_FEED) news.shift();
 }
 
@@ -416,7 +447,7 @@ function showTotals() {
     ["completion tokens", format(totals.completion_tokens)],
     ["exhausted", ...count(totals.exhausted_threads, "final")],
     ["warnings not yet told", ...count(totals.pending_warnings, "warning")],
-    ["refused while watched", ...count(refusals, "refused")],
+    ["refused", ...count(refusals, "refused")],
   ]);
 }
 
@@ -425,6 +456,11 @@ function showTotals() {
 const told = {
   snapshot(event) {
     ({ thresholds, totals } = event);
+    feed.replaceChildren();
+    news = [];
+    for (const { at_ms, what } of event.news) told[what.event]?.(what, at_ms);
+    refusals = event.refused;
+    showClients(event.unidentified);
     threads.clear();
     // The largest came first and are kept longest.
     for (const thread of event.threads.reverse()) keep(thread);
@@ -450,28 +486,35 @@ const told = {
     }
     for (const id of gone) {
       threads.delete(id);
-      collapsed.delete(id);
+      unfolded.delete(id);
     }
     orderIsDue = true;
     orderedAt = 0;
   },
-  warning(event) {
-    announce(event.severity, event.thread_id, event.message);
+  warning(event, at) {
+    announce(event.severity, event.thread_id, event.message, at);
   },
-  delivered(event) {
-    for (const { message } of event.warnings) announce("told", event.thread_id, message);
+  delivered(event, at) {
+    for (const { message } of event.warnings) announce("told", event.thread_id, message, at);
   },
-  refused(event) {
-    refusals += 1;
-    announce("refused", event.thread_id, event.message);
+  refused(event, at) {
+    refusals = Number(refusals) + 1;
+    announce("refused", event.thread_id, event.message, at);
   },
 };
+
+function showClients(clients) {
+  byId("unidentified").hidden = clients.length === 0;
+  byId("clients").replaceChildren(
+    ...clients.map(({ client, requests }) => make("div", {}, make("dt", {}, client || "without a name"), make("dd", {}, counted(requests, "request")))),
+  );
+}
 
 function take(frame) {
   const data = frame.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trimStart());
   if (data.length === 0) return;
   const event = parse(data.join("\n"));
-  told[event.event]?.(event);
+  told[event.event]?.(event, Date.now());
   draw();
 }
 
@@ -502,6 +545,7 @@ function showStatus(state, text) {
 async function follow() {
   const stop = new AbortController();
   let silence;
+  let clients;
   const heard = () => {
     clearTimeout(silence);
     silence = setTimeout(() => stop.abort(), SILENCE);
@@ -512,6 +556,7 @@ async function follow() {
     if (response.status === 401) return "token";
     if (!response.ok) throw new Error((await response.json()).error.message);
     showStatus("live", "live");
+    clients = setInterval(askForClients, CLIENTS_EVERY);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {
@@ -526,7 +571,13 @@ async function follow() {
     return error.message;
   } finally {
     clearTimeout(silence);
+    clearInterval(clients);
   }
+}
+
+async function askForClients() {
+  const answer = await ask("GET", "/unidentified");
+  if (answer.clients) showClients(answer.clients);
 }
 
 async function askForToken() {
