@@ -101,7 +101,7 @@ await onPage("what happens shows up", OPEN, async (page) => {
   await page.locator("#feed .message[data-kind=warning]", { hasText: /writer.*Note: 92%/ }).waitFor();
   await says(page, "writer", "92 % used, 55,000 of 60,000 tokens, critical");
   await order({ do: "refuse", thread: "writer", tokens: 20_000 });
-  await page.locator("#feed .message[data-kind=refused]", { hasText: "a request of 20000 does not fit" }).waitFor();
+  await page.locator("#feed .message[data-kind=refused]", { hasText: "20000 more do not fit" }).waitFor();
   await page.locator("#stats", { hasText: "refused1" }).waitFor();
   await row(page, "writer").click();
   await page.locator("#figures", { hasText: "runway0 requests" }).waitFor();
