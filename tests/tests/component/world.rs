@@ -68,5 +68,5 @@ fn exports_the_contract_word_for_word() {
 
 #[test]
 fn is_small() {
-    assert!(COMPONENT.len() <= 130_000, "{} bytes", COMPONENT.len());
+    assert!(COMPONENT.len() <= 120_000, "{} bytes", COMPONENT.len());
 }
