@@ -21,7 +21,7 @@ pub use types::{
     Commit, Committed, Confirmed, Cursor, Page, Row, Settings, SettingsSet, Tree, Version, Writer,
 };
 
-/// An engine that keeps trees of threads. Clones of an [`Arc`](std::sync::Arc) of it may be used from any
+/// An engine that keeps trees of threads. Clones of an [`Arc`] of it may be used from any
 /// number of tasks, on any executor; what is asked at the same time shares round trips where the engine can.
 ///
 /// A call takes two seconds at the longest, and is never sent twice. When it fails, the error says whether
