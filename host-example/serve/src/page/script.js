@@ -395,9 +395,12 @@ function confirmed(title, text, yes) {
   byId("confirm-title").textContent = title;
   byId("confirm-text").textContent = text;
   byId("confirm-yes").textContent = yes;
-  dialog.returnValue = "no";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true }));
+  // `close` comes later, when the next question may be open already; these come at once.
+  return new Promise((resolve) => {
+    dialog.firstElementChild.onsubmit = (event) => resolve(event.submitter.value === "yes");
+    dialog.oncancel = () => resolve(false);
+  });
 }
 
 // The feed.
